@@ -1,0 +1,36 @@
+# `make demo` to try it, `make test` to check it. Both set up what they need.
+PY := .venv/bin/python
+UV := .venv/bin/uv
+PYTHON3 ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8080
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench soak train-setup train clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t16
+
+.venv/.ready: pyproject.toml uv.lock scripts/bootstrap.py
+	$(PYTHON3) scripts/bootstrap.py
+	$(UV) sync --quiet --inexact --frozen --extra cpu --extra postgres
+	@touch $@
+
+setup: .venv/.ready  ## create .venv with everything the service and its tests need
+
+demo: setup  ## start the service on this machine with web chat; HOST=0.0.0.0 for a phone on your network
+	.venv/bin/oculichat demo --host $(HOST) --port $(PORT)
+
+test: setup  ## run every test
+	$(PY) -m pytest -n auto --dist loadfile
+
+check: setup  ## ruff, format, pyright strict, import-linter, codespell
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+	.venv/bin/lint-imports
+	.venv/bin/codespell
+
+format: setup  ## let ruff rewrite the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .

@@ -1,0 +1,69 @@
+"""What a fundus reader says about one photo. Probabilities are calibrated, in [0, 1]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Eye = Literal["OD", "OS"]
+Condition = Literal["dr", "dme", "glaucoma", "amd", "pm"]
+CONDITIONS: tuple[Condition, ...] = ("dr", "dme", "glaucoma", "amd", "pm")
+Decision = Literal["negative", "borderline", "refer", "not_assessed"]
+Outcome = Literal["assessed", "not_fundus", "ungradable"]
+RetakeCause = Literal["blur", "dark", "bright", "reflection", "off_centre", "too_small", "screen"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One condition's result.
+
+    Attributes:
+        condition: what was looked for.
+        decision: `not_assessed` when the loaded weights have no head for it.
+        probability: calibrated probability that referral is right, or None when not assessed.
+        model: name and version of the weights this head came from, or None.
+    """
+
+    condition: Condition
+    decision: Decision
+    probability: float | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The whole result for one photo.
+
+    Attributes:
+        outcome: whether the photo could be assessed at all.
+        findings: one per condition in `CONDITIONS`, always all of them.
+        dr_grade: International Clinical DR scale 0-4 (Wilkinson 2003), or None.
+        eye: which eye, when the caption or the picture says so with confidence.
+        fundus_probability: how sure the gate is that this is a fundus photo.
+        gradable_probability: how sure the reader is that the picture is good enough, or None.
+        retake: why the photo cannot be assessed, worst first.
+        model_version: name and version of the weights, shown with every result.
+        provider: execution provider that ran the network, for example ``CPUExecutionProvider``.
+        width_px: width of the decoded photo.
+        height_px: height of the decoded photo.
+        card: result card as JPEG, or None when there is nothing to show.
+        elapsed_ms: wall time of decoding, network and drawing.
+    """
+
+    outcome: Outcome
+    findings: tuple[Finding, ...]
+    dr_grade: int | None
+    eye: Eye | None
+    fundus_probability: float
+    gradable_probability: float | None
+    retake: tuple[RetakeCause, ...]
+    model_version: str
+    provider: str
+    width_px: int
+    height_px: int
+    card: bytes | None = None
+    elapsed_ms: float = 0.0
+
+    def finding(self, condition: Condition) -> Finding:
+        """Return the result for one condition."""
+        return next(f for f in self.findings if f.condition == condition)

@@ -1,0 +1,3 @@
+"""What infers: the LMDeploy client and the fundus reader."""
+
+from __future__ import annotations
