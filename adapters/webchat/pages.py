@@ -1,0 +1,153 @@
+"""The chat page itself, its preferences and its manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+from aiohttp import web
+from jinja2 import Environment
+
+from adapters.http.language import (
+    Texts,
+    is_large,
+    language_of,
+    remember_preferences,
+    texts_in,
+)
+from adapters.http.pages import environment, html
+from adapters.http.static import StaticFiles, shared_files
+from adapters.webchat.inbound import read_form
+from adapters.webchat.render import Renderer, last_from_patient
+from adapters.webchat.session import find_session, keep_session, new_session
+from adapters.webchat.settings import MEBIBYTE, WebChatSettings
+from core.clock import Clock
+from core.message import Address
+from core.ports import History
+
+_SHOWN = 60
+_SHOWN_EARLIER = 2_000
+_SCRIPT_TEXTS = (
+    "connection_lost",
+    "discard",
+    "edit",
+    "not_sent",
+    "photo_lost",
+    "photo_preview",
+    "photo_sending",
+    "retry",
+    "sending",
+    "sent",
+    "you",
+)
+
+
+def templates(static: StaticFiles) -> Environment:
+    """Return the chat's template environment."""
+    return environment(Path(__file__).parent / "templates", static_url=static.url)
+
+
+class Pages:
+    """Serves the page and what belongs to it."""
+
+    def __init__(
+        self,
+        *,
+        settings: WebChatSettings,
+        history: History,
+        renderer: Renderer,
+        templates: Environment,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._history = history
+        self._renderer = renderer
+        self._page = templates.get_template("chat.html")
+        self._clock = clock
+
+    async def root(self, request: web.Request) -> web.StreamResponse:
+        """Send visitors of the bare site to the chat."""
+        raise web.HTTPFound("/chat")
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """Return the page with the conversation so far; starts a session where there is none."""
+        session = find_session(request) or new_session()
+        language = language_of(request)
+        say = texts_in(language)
+        limit = _SHOWN_EARLIER if "earlier" in request.query else _SHOWN
+        address = Address("webchat", self._settings.account, session.chat_id)
+        items = list(await self._history.history(address, limit=limit))
+        answered = last_from_patient(items)
+        now = self._clock.now_ms()
+        articles = [
+            self._renderer.item(
+                item,
+                chat_id=session.chat_id,
+                language=language,
+                now_ms=now,
+                with_buttons=item.id > answered,
+            )
+            for item in items
+        ]
+        page = self._page.render(
+            t=say,
+            language=language,
+            large=is_large(request),
+            articles=articles,
+            cursor=items[-1].id if items else 0,
+            has_earlier=len(items) == limit and limit == _SHOWN,
+            chat_key=session.chat_id[:12],
+            emergency_number=self._settings.emergency_number,
+            max_characters=self._settings.max_text_characters,
+            max_upload_bytes=self._settings.max_upload_bytes,
+            script_texts=self._script_texts(say),
+            starters=say("webchat.welcome.starters").split("\n"),
+            new_id=lambda: str(uuid4()),
+        )
+        response = html(page, compress=True)
+        keep_session(
+            response, session, secure=request.secure, days=self._settings.session_lifetime_days
+        )
+        return response
+
+    def _script_texts(self, say: Texts) -> str:
+        texts = {name: say(f"webchat.script.{name}") for name in _SCRIPT_TEXTS}
+        texts["too_long"] = say("webchat.script.too_long", limit=self._settings.max_text_characters)
+        texts["too_large"] = say(
+            "webchat.photo_too_large", limit_mb=self._settings.max_upload_bytes // MEBIBYTE
+        )
+        return json.dumps(texts, ensure_ascii=False)
+
+    async def preferences(self, request: web.Request) -> web.StreamResponse:
+        """Remember language and text size in cookies; unknown values change nothing."""
+        fields = await read_form(request)
+        redirect = web.HTTPSeeOther("/chat#latest")
+        remember_preferences(
+            redirect,
+            language=fields.get("language"),
+            size=fields.get("size"),
+            secure=request.secure,
+        )
+        raise redirect
+
+    async def manifest(self, request: web.Request) -> web.StreamResponse:
+        """Return what a phone needs to put the page on its home screen."""
+        language = language_of(request)
+        say = texts_in(language)
+        content = {
+            "id": "/chat",
+            "name": say("webchat.service_name"),
+            "short_name": say("webchat.service_name"),
+            "description": say("webchat.tagline"),
+            "lang": language,
+            "start_url": "/chat",
+            "scope": "/",
+            "display": "standalone",
+            "background_color": "#f2f6f8",
+            "theme_color": "#0b5468",
+            "icons": [
+                {"src": shared_files().url("icon.svg"), "sizes": "any", "type": "image/svg+xml"}
+            ],
+        }
+        return web.json_response(content, content_type="application/manifest+json")

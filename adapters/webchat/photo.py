@@ -1,0 +1,72 @@
+"""Pictures of a conversation, only for who holds that conversation."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from aiohttp import web
+
+from adapters.webchat.session import find_session
+from core.errors import PatientError
+from core.message import Address
+from core.ports import Blobs, History
+
+_HISTORY_LIMIT = 10_000
+_REMEMBERED_CHATS = 256
+# By the first bytes; anything else is offered as a file to save, never shown.
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF8", "image/gif"),
+)
+
+
+def picture_type(data: bytes) -> str | None:
+    """Return the type of a picture every browser shows, or None."""
+    for start, kind in _SIGNATURES:
+        if data.startswith(start):
+            return kind
+    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
+class Photos:
+    """Serves ``GET /chat/photo/{blob}``."""
+
+    def __init__(self, *, account: str, history: History, blobs: Blobs) -> None:
+        self._account = account
+        self._history = history
+        self._blobs = blobs
+        self._known: OrderedDict[str, frozenset[str]] = OrderedDict()
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Return a picture that occurs in the viewer's own history; 404 for every other."""
+        session = find_session(request)
+        blob = request.match_info["blob"]
+        if session is None or not await self._is_in_history(session.chat_id, blob):
+            raise web.HTTPNotFound
+        try:
+            data = await self._blobs.get(blob)
+        except PatientError as error:
+            raise web.HTTPNotFound from error
+        kind = picture_type(data)
+        headers = {
+            "Content-Type": kind or "application/octet-stream",
+            "Cache-Control": "private, max-age=86400, immutable",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Content-Disposition": "inline" if kind else 'attachment; filename="photo"',
+        }
+        return web.Response(body=data, headers=headers)
+
+    async def _is_in_history(self, chat_id: str, blob: str) -> bool:
+        """Look in what is remembered, and once more in the history when it is not there."""
+        if blob not in self._known.get(chat_id, ()):
+            items = await self._history.history(
+                Address("webchat", self._account, chat_id), limit=_HISTORY_LIMIT
+            )
+            own = {photo for item in items for photo in item.photos}
+            own |= {i.reply.image.blob for i in items if i.reply and i.reply.image}
+            self._known[chat_id] = frozenset(own)
+        self._known.move_to_end(chat_id)
+        while len(self._known) > _REMEMBERED_CHATS:
+            self._known.popitem(last=False)
+        return blob in self._known.get(chat_id, ())

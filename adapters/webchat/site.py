@@ -1,0 +1,57 @@
+"""Puts the parts of the web chat together and gives each its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from adapters.http.static import StaticFiles
+from adapters.webchat.inbound import Door
+from adapters.webchat.messages import MessageForm
+from adapters.webchat.pages import Pages, templates
+from adapters.webchat.photo import Photos
+from adapters.webchat.render import Renderer
+from adapters.webchat.rooms import Rooms
+from adapters.webchat.settings import WebChatSettings
+from adapters.webchat.stream import LiveStream
+from adapters.webchat.upload import PhotoForm
+from core.clock import Clock
+from core.ports import Blobs, History, Intake
+
+
+def site_routes(
+    *,
+    settings: WebChatSettings,
+    intake: Intake,
+    history: History,
+    blobs: Blobs,
+    rooms: Rooms,
+    clock: Clock,
+) -> list[web.RouteDef]:
+    """Return the routes of the chat page."""
+    static = StaticFiles(Path(__file__).parent / "static", "/chat/static")
+    jinja = templates(static)
+    renderer = Renderer(jinja, ZoneInfo(settings.timezone))
+    door = Door(settings, intake, rooms, clock)
+    pages = Pages(
+        settings=settings, history=history, renderer=renderer, templates=jinja, clock=clock
+    )
+    texts = MessageForm(door, max_characters=settings.max_text_characters)
+    photos = PhotoForm(door, blobs, max_bytes=settings.max_upload_bytes)
+    live = LiveStream(
+        account=settings.account, history=history, rooms=rooms, renderer=renderer, clock=clock
+    )
+    pictures = Photos(account=settings.account, history=history, blobs=blobs)
+    return [
+        web.get("/", pages.root),
+        web.get("/chat", pages.chat),
+        web.post("/chat/preferences", pages.preferences),
+        web.get("/chat/manifest.webmanifest", pages.manifest),
+        web.post("/chat/messages", texts.post),
+        web.post("/chat/photos", photos.post),
+        web.get("/chat/stream", live.get, allow_head=False),
+        web.get("/chat/photo/{blob:[A-Za-z0-9._-]{1,128}}", pictures.get),
+        *static.routes(),
+    ]

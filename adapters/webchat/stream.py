@@ -1,0 +1,100 @@
+"""What arrives while the page is open, as server-sent events.
+
+The event id is the transcript id, so a browser that lost the connection says itself where to go
+on. After each wake-up the viewer reads the history from its cursor; a look every ping finds what
+another replica wrote.
+"""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from adapters.http.failures import Refusal
+from adapters.http.language import language_of
+from adapters.http.sse import EventStream
+from adapters.webchat.render import Renderer
+from adapters.webchat.rooms import Full, Progress, Rooms
+from adapters.webchat.session import find_session
+from core.clock import Clock
+from core.errors import TransientError
+from core.message import Address, Language
+from core.ports import History
+
+PING_S = 15.0
+_RETRY_MS = 2_000
+_REPLAY_LIMIT = 1_000
+
+
+class LiveStream:
+    """Serves ``GET /chat/stream?after=<transcript id>``."""
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        history: History,
+        rooms: Rooms,
+        renderer: Renderer,
+        clock: Clock,
+        ping_s: float = PING_S,
+    ) -> None:
+        self._account = account
+        self._history = history
+        self._rooms = rooms
+        self._renderer = renderer
+        self._clock = clock
+        self._ping_s = ping_s
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Send everything after the viewer's cursor, then what follows, until it leaves."""
+        session = find_session(request)
+        if session is None:
+            raise Refusal(401, "webchat.failure.no_session")
+        cursor = max(
+            _transcript_id(request.headers.get("Last-Event-ID")),
+            _transcript_id(request.query.get("after")),
+        )
+        address = Address("webchat", self._account, session.chat_id)
+        stream = EventStream(request)
+        try:
+            with self._rooms.viewing(session.chat_id, stream.wake):
+                async with stream:
+                    await self._serve(stream, address, cursor, language_of(request))
+        except Full as error:
+            raise Refusal(503, retry_after_s=10) from error
+        return stream.response
+
+    async def _serve(
+        self, stream: EventStream, address: Address, cursor: int, language: Language
+    ) -> None:
+        await stream.retry(_RETRY_MS)
+        shown = Progress()
+        while not stream.closing:
+            try:
+                items = await self._history.history(address, after=cursor, limit=_REPLAY_LIMIT)
+            except TransientError:
+                return  # the browser connects again by itself, from its cursor
+            for item in items:
+                article = self._renderer.item(
+                    item,
+                    chat_id=address.chat_id,
+                    language=language,
+                    now_ms=self._clock.now_ms(),
+                )
+                data = {"html": article, "author": item.author, "message_id": item.message_id}
+                await stream.send(json.dumps(data), event="item", id=item.id)
+                cursor = item.id
+            progress = self._rooms.progress(address.chat_id)
+            if progress != shown:
+                data = {"typing": progress.typing, "draft": progress.draft}
+                await stream.send(json.dumps(data), event="progress")
+                shown = progress
+            if not await stream.wait(self._ping_s):
+                await stream.ping()
+
+
+def _transcript_id(value: str | None) -> int:
+    """Return a cursor the browser sent back, 0 for anything that is none."""
+    return int(value) if value and value.isascii() and value.isdigit() and len(value) < 19 else 0
