@@ -6,6 +6,7 @@
     │   ├── Throttled         the platform or server asked for a pause; nothing was accepted
     │   ├── Unreachable       the connection failed before anything was accepted: safe to repeat
     │   └── ModelUnavailable  the LLM gave no usable answer; the guided consult takes over
+    │       └── ContextOverflow   the conversation is too long for it: shorten and repeat
     ├── SendUnknown           the platform may or may not have accepted the message
     ├── SendRefused           the platform will never accept this message (blocked, chat gone)
     ├── ConfigError           the operator acts: names the key, the file and the remedy
@@ -59,6 +60,10 @@ class Unreachable(TransientError):
 
 class ModelUnavailable(TransientError):
     """The LLM gave no usable answer: down, overloaded, cut off or too slow."""
+
+
+class ContextOverflow(ModelUnavailable):
+    """The conversation is longer than the LLM's context; shorten it and repeat."""
 
 
 class SendUnknown(OculiChatError):

@@ -1,0 +1,86 @@
+"""Settings of the LLM client. `bot` reads them from the `llm:` part of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from core.agent.loop import Limits
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+# NoDecode: an environment variable holds plain addresses, not JSON.
+_Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class LlmSettings(BaseModel):
+    """How to reach one or several LMDeploy servers, and how they shall answer.
+
+    Attributes:
+        base_urls: addresses with or without ``/v1``; a list or one comma-separated text. Empty:
+            no LLM, the guided consult answers alone.
+        api_key: one of the server's ``--api-keys``.
+        model: ``--model-name`` of the server; None reads it from ``/v1/models``.
+        temperature: of answers; rounds that may call tools use it too.
+        top_p: in (0, 1].
+        top_k: 0 = no limit. Sampling is always sent in full, because the server otherwise takes
+            whatever the model's generation_config.json says.
+        repetition_penalty: 1 = none.
+        max_completion_tokens: always sent; without it the server generates up to its context.
+        session_len: context length of the server (``--session-len``); it does not publish it.
+        first_token_timeout_s: longest wait for the first token, queueing included, and the longest
+            silence between two tokens.
+        total_timeout_s: longest whole answer.
+        connect_timeout_s: longest wait for a TCP connection.
+        probe_interval_s: pause between two health probes.
+        max_in_flight: calls at once over all servers. LMDeploy refuses nothing and queues for ever,
+            so the limit is ours; as many again may wait, more are refused at once.
+        tool_mode: ``native`` needs ``--tool-call-parser`` on the server; ``text`` describes the
+            tools in the system prompt and reads the calls from the text.
+        thinking: ask the chat template for thoughts; they are never shown.
+        stop: strings that end an answer; enforced here because the server knows only those that
+            are a single token.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_urls: _Texts = ()
+    api_key: SecretStr | None = None
+    model: str | None = None
+    temperature: float = Field(0.3, ge=0, le=2)
+    top_p: float = Field(0.8, gt=0, le=1)
+    top_k: int = Field(40, ge=0)
+    repetition_penalty: float = Field(1.02, gt=0, le=2)
+    max_completion_tokens: int = Field(1024, ge=16)
+    session_len: int = Field(8192, ge=1024)
+    first_token_timeout_s: float = Field(8, gt=0)
+    total_timeout_s: float = Field(60, gt=0)
+    connect_timeout_s: float = Field(2, gt=0)
+    probe_interval_s: float = Field(5, gt=0)
+    max_in_flight: int = Field(16, ge=1)
+    tool_mode: Literal["native", "text"] = "native"
+    thinking: bool = False
+    stop: _Texts = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
+
+    @field_validator("base_urls")
+    @classmethod
+    def _check_base_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url!r} must start with http:// or https://")
+        return tuple(dict.fromkeys(u.rstrip("/").removesuffix("/v1").rstrip("/") for u in urls))
+
+    def limits(self) -> Limits:
+        """Return what `core.agent.loop.converse` needs to know."""
+        return Limits(
+            session_len=self.session_len,
+            max_completion_tokens=self.max_completion_tokens,
+            temperature=self.temperature,
+        )
