@@ -75,6 +75,13 @@ class Channel(Protocol):
         """What this channel can do."""
         ...
 
+    async def ready(self, to: Address) -> None:
+        """Wait until the channel's own pace allows the next message to this chat.
+
+        Called before the attempt is committed, so that waiting never makes a message uncertain.
+        """
+        ...
+
     async def send(self, to: Address, reply: Reply, *, key: str) -> str | None:
         """Send one reply that already fits the limits; exactly one platform message.
 

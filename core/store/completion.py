@@ -1,0 +1,331 @@
+"""The one transaction that ends a turn: fence, replies, state, records, and inbox done.
+
+Either all of it is there afterwards or none of it, so a crash at any point leaves a message
+either unanswered and pending, or answered and done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from core.store.inbox import holders, insert_ignore
+from core.store.outbox import OutboxRow
+from core.store.tables import (
+    consent,
+    conversation,
+    follow_up,
+    inbox,
+    outbox,
+    patient,
+    photo,
+    reminder,
+    staff_task,
+    timer,
+    transcript,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One transcript row, with the outbox parts that carry it to the patient (none for theirs)."""
+
+    author: str
+    kind: str
+    body_sealed: bytes
+    at_ms: int
+    message_id: str | None = None
+    verdict_sealed: bytes | None = None
+    parts: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewReminder:
+    """One reminder of a new plan."""
+
+    step: str
+    due_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewFollowUp:
+    """A plan that replaces the conversation's active one, with its reminders."""
+
+    row: dict[str, Any]
+    reminders: tuple[NewReminder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUpChange:
+    """The patient decided about the active plan: its new state; open reminders are cancelled."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Everything a turn leaves behind.
+
+    Attributes:
+        conversation_id, token: the fence; nothing is written when the token is not current.
+        turn_id: names the turn in every row it leaves.
+        now_ms: the present.
+        done: inbox ids and how each ended (answered, handed, refused, merged, ignored).
+        dead: True when these messages are given up; their state becomes ``dead``.
+        last_sequence: highest platform sequence handled.
+        state_sealed: new dialog state.
+        entries: transcript, in order.
+        release: give the lease back in the same breath.
+        language, zone: what the turn learned about the patient, or None.
+        consents: rows of the consent log.
+        photos: rows of the photo table.
+        tasks: rows of the staff worklist.
+        follow_up: a plan to start, or a change of the active one.
+        reminder_done: id of the reminder this turn has handled.
+        timers: name and due time of delays to start; None as time cancels one.
+    """
+
+    conversation_id: int
+    token: str
+    turn_id: str
+    now_ms: int
+    done: tuple[tuple[int, str], ...]
+    state_sealed: bytes
+    dead: bool = False
+    last_sequence: int = 0
+    entries: tuple[Entry, ...] = ()
+    release: bool = True
+    language: str | None = None
+    zone: str | None = None
+    consents: tuple[dict[str, Any], ...] = ()
+    photos: tuple[dict[str, Any], ...] = ()
+    tasks: tuple[dict[str, Any], ...] = ()
+    follow_up: NewFollowUp | FollowUpChange | None = None
+    reminder_done: int | None = None
+    timers: tuple[tuple[str, int | None], ...] = field(default=())
+
+
+def complete(
+    connection: Connection, completions: Sequence[Completion]
+) -> list[list[OutboxRow] | None]:
+    """End turns. Returns each turn's outbox rows, or None when its lease was lost."""
+    held = holders(connection, [(c.conversation_id, c.token) for c in completions])
+    mine = [c for c in completions if (c.conversation_id, c.token) in held]
+    if not mine:
+        return [None] * len(completions)
+    _finish_inbox(connection, mine)
+    _save_state(connection, mine)
+    rows = _write_entries(connection, mine)
+    for completion in mine:
+        if completion.language or completion.zone:
+            _update_patient(connection, completion)
+        if completion.follow_up is not None:
+            _change_follow_up(connection, completion)
+    _insert(connection, consent, mine, "consents")
+    _insert(connection, photo, mine, "photos")
+    _insert(connection, staff_task, mine, "tasks")
+    _set_timers(connection, mine)
+    _finish_reminders(connection, mine)
+    return [rows[id(c)] if (c.conversation_id, c.token) in held else None for c in completions]
+
+
+def _finish_inbox(connection: Connection, completions: Sequence[Completion]) -> None:
+    connection.execute(
+        update(inbox)
+        .where(inbox.c.id == bindparam("b_id"))
+        .values(
+            state=bindparam("b_state"),
+            outcome=bindparam("b_outcome"),
+            turn_id=bindparam("b_turn"),
+            done_at_ms=bindparam("b_at"),
+        ),
+        [
+            {
+                "b_id": inbox_id,
+                "b_state": "dead" if c.dead else "done",
+                "b_outcome": outcome,
+                "b_turn": c.turn_id,
+                "b_at": c.now_ms,
+            }
+            for c in completions
+            for inbox_id, outcome in c.done
+        ],
+    )
+
+
+def _save_state(connection: Connection, completions: Sequence[Completion]) -> None:
+    keep = update(conversation).where(conversation.c.id == bindparam("b_id"))
+    values: dict[str, Any] = {
+        "state_sealed": bindparam("b_state"),
+        "last_sequence": bindparam("b_sequence"),
+    }
+    for release in (True, False):
+        rows = [
+            {"b_id": c.conversation_id, "b_state": c.state_sealed, "b_sequence": c.last_sequence}
+            for c in completions
+            if c.release is release
+        ]
+        if rows:
+            freed = {"lease_token": None, "lease_until_ms": 0} if release else {}
+            connection.execute(keep.values(**values, **freed), rows)
+
+
+def _write_entries(
+    connection: Connection, completions: Sequence[Completion]
+) -> dict[int, list[OutboxRow]]:
+    pairs = [(c, entry) for c in completions for entry in c.entries]
+    written: dict[int, list[OutboxRow]] = {id(c): [] for c in completions}
+    if not pairs:
+        return written
+    ids = connection.execute(
+        transcript.insert().returning(transcript.c.id, sort_by_parameter_order=True),
+        [
+            {
+                "conversation_id": c.conversation_id,
+                "turn_id": c.turn_id,
+                "author": entry.author,
+                "kind": entry.kind,
+                "message_id": entry.message_id,
+                "at_ms": entry.at_ms,
+                "body_sealed": entry.body_sealed,
+                "verdict_sealed": entry.verdict_sealed,
+            }
+            for c, entry in pairs
+        ],
+    ).scalars()
+    parts = [
+        (c, entry.kind, transcript_id, number, body)
+        for (c, entry), transcript_id in zip(pairs, ids, strict=True)
+        for number, body in enumerate(entry.parts)
+    ]
+    if not parts:
+        return written
+    outbox_ids = connection.execute(
+        outbox.insert().returning(outbox.c.id, sort_by_parameter_order=True),
+        [
+            {
+                "conversation_id": c.conversation_id,
+                "transcript_id": transcript_id,
+                "part": number,
+                "kind": kind,
+                "body_sealed": body,
+                "created_at_ms": c.now_ms,
+                "changed_at_ms": c.now_ms,
+            }
+            for c, kind, transcript_id, number, body in parts
+        ],
+    ).scalars()
+    for (c, kind, transcript_id, number, body), row_id in zip(parts, outbox_ids, strict=True):
+        written[id(c)].append(
+            OutboxRow(row_id, c.conversation_id, transcript_id, number, kind, body, c.now_ms, 0, 0)
+        )
+    return written
+
+
+def _update_patient(connection: Connection, completion: Completion) -> None:
+    changes = {
+        name: value
+        for name, value in (("language", completion.language), ("zone", completion.zone))
+        if value
+    }
+    connection.execute(
+        update(patient)
+        .where(
+            patient.c.id
+            == select(conversation.c.patient_id)
+            .where(conversation.c.id == completion.conversation_id)
+            .scalar_subquery()
+        )
+        .values(**changes)
+    )
+
+
+def _insert(
+    connection: Connection, table: Any, completions: Sequence[Completion], name: str
+) -> None:
+    rows = [
+        {**row, "conversation_id": c.conversation_id}
+        for c in completions
+        for row in getattr(c, name)
+    ]
+    if rows:
+        connection.execute(insert_ignore(connection, table), rows)
+
+
+def _change_follow_up(connection: Connection, completion: Completion) -> None:
+    change = completion.follow_up
+    active = (
+        follow_up.c.conversation_id == completion.conversation_id,
+        follow_up.c.state == "active",
+    )
+    ending = change.state if isinstance(change, FollowUpChange) else "replaced"
+    connection.execute(
+        update(reminder)
+        .where(
+            reminder.c.follow_up_id.in_(select(follow_up.c.id).where(*active)),
+            reminder.c.state.in_(("pending", "queued")),
+        )
+        .values(state="cancelled", changed_at_ms=completion.now_ms)
+    )
+    connection.execute(
+        update(follow_up).where(*active).values(state=ending, changed_at_ms=completion.now_ms)
+    )
+    if not isinstance(change, NewFollowUp):
+        return
+    plan_id = connection.execute(
+        follow_up.insert().returning(follow_up.c.id),
+        {
+            **change.row,
+            "conversation_id": completion.conversation_id,
+            "state": "active",
+            "created_at_ms": completion.now_ms,
+            "changed_at_ms": completion.now_ms,
+        },
+    ).scalar_one()
+    if change.reminders:
+        connection.execute(
+            reminder.insert(),
+            [
+                {
+                    "follow_up_id": plan_id,
+                    "conversation_id": completion.conversation_id,
+                    "step": r.step,
+                    "due_at_ms": r.due_at_ms,
+                    "changed_at_ms": completion.now_ms,
+                }
+                for r in change.reminders
+            ],
+        )
+
+
+def _set_timers(connection: Connection, completions: Sequence[Completion]) -> None:
+    for c in completions:
+        for name, due_at_ms in c.timers:
+            connection.execute(
+                timer.delete().where(
+                    timer.c.conversation_id == c.conversation_id, timer.c.name == name
+                )
+            )
+            if due_at_ms is not None:
+                connection.execute(
+                    timer.insert(),
+                    {"conversation_id": c.conversation_id, "name": name, "due_at_ms": due_at_ms},
+                )
+
+
+def _finish_reminders(connection: Connection, completions: Sequence[Completion]) -> None:
+    handled = [
+        {"b_id": c.reminder_done, "b_at": c.now_ms}
+        for c in completions
+        if c.reminder_done is not None
+    ]
+    if handled:
+        connection.execute(
+            update(reminder)
+            .where(reminder.c.id == bindparam("b_id"), reminder.c.state == "queued")
+            .values(state="done", changed_at_ms=bindparam("b_at")),
+            handled,
+        )

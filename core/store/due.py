@@ -1,0 +1,188 @@
+"""Due reminders and timers become inbox events of their conversation, so that order holds.
+
+The event's message id contains the row's id, and the inbox accepts each id once: a reminder fires
+once, however many replicas tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from core.store.inbox import insert_ignore
+from core.store.tables import conversation, follow_up, inbox, reminder, timer
+
+# One statement's worth; a longer queue is taken in further ticks.
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a tick found.
+
+    Attributes:
+        conversation_ids: conversations that have a new event now.
+        count: how many reminders and timers fired.
+        latest_ms: how late the latest of them was.
+    """
+
+    conversation_ids: tuple[int, ...] = ()
+    count: int = 0
+    latest_ms: int = 0
+
+
+def _skip_locked(connection: Connection, statement: Any) -> Any:
+    if connection.dialect.name == "sqlite":
+        return statement
+    return statement.with_for_update(skip_locked=True)
+
+
+def take_due(connection: Connection, ticks: Sequence[int]) -> list[Due]:
+    """Turn everything due at each tick (UTC ms) into inbox events, at most 500 of a kind."""
+    return [_take(connection, now_ms) for now_ms in ticks]
+
+
+def _take(connection: Connection, now_ms: int) -> Due:
+    reminders = connection.execute(
+        _skip_locked(
+            connection,
+            select(reminder.c.id, reminder.c.conversation_id, reminder.c.due_at_ms)
+            .where(reminder.c.state == "pending", reminder.c.due_at_ms <= now_ms)
+            .order_by(reminder.c.due_at_ms)
+            .limit(_BATCH),
+        )
+    ).all()
+    timers = connection.execute(
+        _skip_locked(
+            connection,
+            select(timer.c.id, timer.c.conversation_id, timer.c.due_at_ms, timer.c.name)
+            .where(timer.c.due_at_ms <= now_ms)
+            .order_by(timer.c.due_at_ms)
+            .limit(_BATCH),
+        )
+    ).all()
+    if not reminders and not timers:
+        return Due()
+    if reminders:
+        connection.execute(
+            update(reminder)
+            .where(reminder.c.id == bindparam("b_id"))
+            .values(state="queued", changed_at_ms=now_ms),
+            [{"b_id": row.id} for row in reminders],
+        )
+    if timers:
+        connection.execute(
+            timer.delete().where(timer.c.id == bindparam("b_id")),
+            [{"b_id": row.id} for row in timers],
+        )
+    events = [(r.conversation_id, f"reminder:{r.id}") for r in reminders]
+    events += [(t.conversation_id, f"timer:{t.name}:{t.id}") for t in timers]
+    ids = sorted({conversation_id for conversation_id, _ in events})
+    sequences = dict(
+        connection.execute(
+            select(conversation.c.id, conversation.c.last_sequence).where(
+                conversation.c.id.in_(bindparam("ids", expanding=True))
+            ),
+            {"ids": ids},
+        )
+        .tuples()
+        .all()
+    )
+    connection.execute(
+        insert_ignore(connection, inbox),
+        [
+            {
+                "conversation_id": conversation_id,
+                "message_id": message_id,
+                "sequence": sequences[conversation_id],
+                "received_at_ms": now_ms,
+            }
+            for conversation_id, message_id in events
+        ],
+    )
+    oldest = min(row.due_at_ms for row in (*reminders, *timers))
+    return Due(tuple(ids), len(events), now_ms - oldest)
+
+
+@dataclass(frozen=True, slots=True)
+class DueReminder:
+    """A reminder that fires, with the plan it belongs to."""
+
+    id: int
+    step: str
+    due_at_ms: int
+    reason: str
+    rule_id: str
+    urgency: str
+    plan_due_at_ms: int
+    zone: str
+    plan_state: str
+
+
+def reminder_of(connection: Connection, reminder_id: int) -> DueReminder | None:
+    """Return a queued reminder, or None when it was cancelled meanwhile."""
+    row = connection.execute(
+        select(
+            reminder.c.id,
+            reminder.c.step,
+            reminder.c.due_at_ms,
+            follow_up.c.reason,
+            follow_up.c.rule_id,
+            follow_up.c.urgency,
+            follow_up.c.due_at_ms,
+            follow_up.c.zone,
+            follow_up.c.state,
+        )
+        .join(follow_up, follow_up.c.id == reminder.c.follow_up_id)
+        .where(reminder.c.id == reminder_id, reminder.c.state == "queued")
+    ).one_or_none()
+    return DueReminder(*row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A reminder as `/reminders` and `oculichat reminders list` show it."""
+
+    id: int
+    conversation_id: int
+    channel: str
+    step: str
+    due_at_ms: int
+    state: str
+    plan_due_at_ms: int
+    reason: str
+    zone: str
+
+
+def planned(connection: Connection, conversation_id: int | None) -> list[Planned]:
+    """Return reminders that are still to come, of one conversation or (None) of all."""
+    query = (
+        select(
+            reminder.c.id,
+            reminder.c.conversation_id,
+            conversation.c.channel,
+            reminder.c.step,
+            reminder.c.due_at_ms,
+            reminder.c.state,
+            follow_up.c.due_at_ms,
+            follow_up.c.reason,
+            follow_up.c.zone,
+        )
+        .join(follow_up, follow_up.c.id == reminder.c.follow_up_id)
+        .join(conversation, conversation.c.id == reminder.c.conversation_id)
+        .where(reminder.c.state.in_(("pending", "queued")))
+        .order_by(reminder.c.due_at_ms)
+        .limit(1000)
+    )
+    if conversation_id is not None:
+        query = query.where(reminder.c.conversation_id == conversation_id)
+    return [Planned(*row) for row in connection.execute(query)]
+
+
+def count_pending(connection: Connection, _argument: None = None) -> int:
+    """Count reminders that wait for their time."""
+    query = select(func.count()).select_from(reminder).where(reminder.c.state == "pending")
+    return connection.execute(query).scalar_one()
