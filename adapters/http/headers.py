@@ -35,6 +35,8 @@ _HEADERS = {
     # Nothing here may lie in a shared cache; what may be kept says so itself.
     "Cache-Control": "no-store",
 }
+# Signals see the request as it came, not the clone that a middleware passed on.
+_OVER_HTTPS: web.RequestKey[bool] = web.RequestKey("over_https", bool)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -42,7 +44,7 @@ async def add_security_headers(request: web.Request, response: web.StreamRespons
     """Add what the answer does not set itself; an `on_response_prepare` signal."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if request.secure:
+    if request.get(_OVER_HTTPS, request.secure):
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     response.headers.pop("Server", None)
 
@@ -84,8 +86,10 @@ def trust_proxy(proxies: frozenset[str]) -> Middleware:
         if request.remote in proxies:
             scheme = request.headers.get("X-Forwarded-Proto", "").strip().lower()
             client = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+            scheme = scheme if scheme in {"http", "https"} else request.scheme
+            request[_OVER_HTTPS] = scheme == "https"
             request = request.clone(
-                scheme=scheme if scheme in {"http", "https"} else request.scheme,
+                scheme=scheme,
                 remote=client[:64] or request.remote or "",
             )
         return await handler(request)

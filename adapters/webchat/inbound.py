@@ -124,15 +124,15 @@ async def read_form(request: web.Request) -> dict[str, str]:
     """
     if request.content_type != _FORM:
         raise web.HTTPUnsupportedMediaType
-    body = await request.read()
     try:
+        body = await request.read()
         pairs = parse_qsl(
             body.decode("ascii", "replace"),
             keep_blank_values=True,
             errors="replace",
             max_num_fields=20,
         )
-    except ValueError as error:
+    except (ValueError, ConnectionError) as error:
         raise web.HTTPBadRequest from error
     fields: dict[str, str] = {}
     for name, value in pairs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from adapters.http.failures import Refusal
 from adapters.webchat.inbound import Door, message_id_from
@@ -19,6 +20,16 @@ _PIECE_BYTES = 64 * 1024
 _FORM_BYTES = 64 * 1024  # everything in the form that is not the photo
 _UPLOADS_AT_ONCE = 4  # each may hold a whole photo in memory
 _UPLOAD_TIMEOUT_S = 300.0  # 25 MiB at 85 kB/s, a slow mobile link
+# What aiohttp raises for malformed multipart; the last is a sender who left.
+_BROKEN_FORM = (
+    HttpProcessingError,
+    ValueError,
+    AssertionError,
+    RuntimeError,
+    LookupError,
+    EOFError,
+    ConnectionError,
+)
 
 
 class PhotoForm:
@@ -52,8 +63,7 @@ class PhotoForm:
                 fields, attachment = await self._read(request)
         except TimeoutError as error:
             raise Refusal(408) from error
-        # aiohttp reports malformed multipart as any of these.
-        except (ValueError, AssertionError, RuntimeError, LookupError, EOFError) as error:
+        except _BROKEN_FORM as error:
             raise Refusal(400) from error
         if attachment is None:
             raise Refusal(400, "webchat.failure.no_photo")
