@@ -80,6 +80,8 @@ class _Lane:
     address: Address
     waiting: list[Waiting] = field(default_factory=list["Waiting"])
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    # True when the inbox may hold messages of this conversation that memory does not.
+    behind: bool = False
     task: asyncio.Task[None] | None = None
     turn: asyncio.Task[Completion] | None = None
 
@@ -146,7 +148,8 @@ class Dispatcher:
         self._limits = limits
         self._lanes: dict[int, _Lane] = {}
         self._slots = asyncio.Semaphore(limits.turns_at_once)
-        self._claiming = asyncio.Lock()
+        # Conversations with a committed message that no lane has heard of yet.
+        self._unheard: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.counts = DispatchCounts()
@@ -174,18 +177,18 @@ class Dispatcher:
             if lease is None or not isinstance(inbound, Inbound):
                 # Our lane closed while this was being committed, or a peer holds the conversation
                 # and reads it from the inbox; the claim tells them apart.
-                self._spawn(self._reclaim(conversation_id))
+                self._unheard.add(conversation_id)
+                self._spawn(self._claim_one(conversation_id))
                 return
             lane = self._open(lease, inbound.address)
-        if self._store.shared:
-            lane.wake.set()  # the inbox is re-read before each turn: a peer may have added to it
         lane.add([item])
         if item.urgent and lane.turn is not None:
             # The model's answer can wait, the red flag cannot: the turn starts again with it.
             lane.turn.cancel()
 
     def _open(self, lease: Lease, address: Address) -> _Lane:
-        lane = _Lane(lease, address)
+        behind = lease.backlog > 1 or lease.conversation_id in self._unheard
+        lane = _Lane(lease, address, behind=behind)
         self._lanes[lease.conversation_id] = lane
         lane.task = self._spawn(self._run(lane))
         return lane
@@ -200,21 +203,22 @@ class Dispatcher:
         """Take over conversations (all, or `only` these) with work and no live lease."""
         if self._stopping:
             return 0
-        async with self._claiming:
-            now_ms = self._clock.now_ms()
-            size = _CLAIM_BATCH if only is None else len(only)
-            claimed = await self._store.write(
-                claim,
-                ClaimRequest(
-                    tuple(secrets.token_hex(16) for _ in range(size)),
-                    now_ms,
-                    now_ms + self._limits.lease_ms,
-                    tuple(only) if only is not None else None,
-                ),
-            )
-            for item in claimed:
-                self._adopt(item)
-            return len(claimed)
+        claimed = await self._claim(only)
+        for item in claimed:
+            self._adopt(item)
+        return len(claimed)
+
+    async def _claim(self, only: Sequence[int] | None) -> list[Claimed]:
+        now_ms = self._clock.now_ms()
+        size = _CLAIM_BATCH if only is None else len(only)
+        tokens = tuple(secrets.token_hex(16) for _ in range(size))
+        request = ClaimRequest(
+            tokens,
+            now_ms,
+            now_ms + self._limits.lease_ms,
+            tuple(only) if only is not None else None,
+        )
+        return await self._store.write(claim, request)
 
     def _adopt(self, claimed: Claimed) -> None:
         address = Address(claimed.channel, claimed.account, claimed.chat_id)
@@ -244,7 +248,7 @@ class Dispatcher:
     async def _run(self, lane: _Lane) -> None:
         conversation_id = lane.lease.conversation_id
         try:
-            while lane.waiting and not self._stopping:
+            while (lane.waiting or lane.behind) and not self._stopping:
                 await self._refresh(lane)
                 ready = gather(
                     lane.waiting,
@@ -266,9 +270,10 @@ class Dispatcher:
                 await self._give_back(lane)
 
     async def _refresh(self, lane: _Lane) -> None:
-        if self._store.shared:
+        """Read what a peer, or a moment without a lane, has put into the inbox."""
+        if self._store.shared or lane.behind:
+            lane.behind = False
             rows = await self._store.read(pending_of, lane.lease.conversation_id)
-            lane.waiting.clear()
             lane.add([self._waiting(row, lane.address) for row in rows])
 
     async def _wait(self, lane: _Lane, ready: Gathered) -> None:
@@ -306,23 +311,44 @@ class Dispatcher:
             last_sequence=max(w.sequence for w in batch),
             release=not rest,
         )
-        rows = await self._store.write(complete, completion)
-        if rows is None:
+        ended = await self._store.write(complete, completion)
+        if ended.how == "lost":
             self._lost(lane)
             return False
-        self._deliver(lane.address, rows)
         lane.waiting = [w for w in lane.waiting if w.inbox_id not in handled]
+        if ended.how == "stale":
+            lane.behind = True  # memory and inbox disagree: the inbox is right
+            return True
+        self._deliver(lane.address, ended.rows)
         lane.lease = replace(lease, state_sealed=completion.state_sealed)
-        if completion.release:
-            del self._lanes[lease.conversation_id]
-            # Something came in while the lease was given back, here or at a peer.
-            if lane.waiting or self._store.shared:
-                self._spawn(self._reclaim(lease.conversation_id))
+        return not completion.release or await self._reopen(lane)
+
+    async def _reopen(self, lane: _Lane) -> bool:
+        """After the lease was given back: take it again if something came in meanwhile."""
+        conversation_id = lane.lease.conversation_id
+        if not lane.waiting and not self._store.shared:
+            del self._lanes[conversation_id]
             return False
+        claimed = await self._claim([conversation_id])
+        if not claimed:
+            self._lanes.pop(conversation_id, None)
+            return False
+        lane.lease = claimed[0].lease
+        lane.waiting = []
+        lane.add([self._waiting(row, lane.address) for row in claimed[0].rows])
         return True
 
-    async def _reclaim(self, conversation_id: int) -> None:
-        await self.claim_waiting([conversation_id])
+    async def _claim_one(self, conversation_id: int) -> None:
+        try:
+            await self.claim_waiting([conversation_id])
+        except TransientError:
+            return  # the sweep tries again
+        finally:
+            self._unheard.discard(conversation_id)
+        lane = self._lanes.get(conversation_id)
+        if lane is not None:
+            lane.behind = True
+            lane.wake.set()
 
     async def _attempt(self, lane: _Lane, turn: TurnInput) -> Completion | None:
         """Run the handler; None when the turn is to be tried again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -108,14 +108,39 @@ class Completion:
     timers: tuple[tuple[str, int | None], ...] = field(default=())
 
 
-def complete(
-    connection: Connection, completions: Sequence[Completion]
-) -> list[list[OutboxRow] | None]:
-    """End turns. Returns each turn's outbox rows, or None when its lease was lost."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a completion went.
+
+    Attributes:
+        how: ``done`` = all of it is committed; ``lost`` = the lease is somebody else's now;
+            ``stale`` = one of its messages was done already. Nothing was written for the last two.
+        rows: what to send, in order.
+    """
+
+    how: Literal["done", "lost", "stale"]
+    rows: tuple[OutboxRow, ...] = ()
+
+
+def complete(connection: Connection, completions: Sequence[Completion]) -> list[Ended]:
+    """End turns, each wholly or not at all."""
     held = holders(connection, [(c.conversation_id, c.token) for c in completions])
-    mine = [c for c in completions if (c.conversation_id, c.token) in held]
+    waiting = set(
+        connection.execute(
+            select(inbox.c.id).where(
+                inbox.c.id.in_(bindparam("ids", expanding=True)), inbox.c.state == "pending"
+            ),
+            {"ids": [inbox_id for c in completions for inbox_id, _ in c.done]},
+        ).scalars()
+    )
+    verdicts: dict[int, Literal["done", "lost", "stale"]] = {}
+    for c in completions:
+        fresh = all(inbox_id in waiting for inbox_id, _ in c.done)
+        holds = (c.conversation_id, c.token) in held
+        verdicts[id(c)] = "lost" if not holds else "done" if fresh else "stale"
+    mine = [c for c in completions if verdicts[id(c)] == "done"]
     if not mine:
-        return [None] * len(completions)
+        return [Ended(verdicts[id(c)]) for c in completions]
     _finish_inbox(connection, mine)
     _save_state(connection, mine)
     rows = _write_entries(connection, mine)
@@ -129,7 +154,7 @@ def complete(
     _insert(connection, staff_task, mine, "tasks")
     _set_timers(connection, mine)
     _finish_reminders(connection, mine)
-    return [rows[id(c)] if (c.conversation_id, c.token) in held else None for c in completions]
+    return [Ended(verdicts[id(c)], tuple(rows.get(id(c), ()))) for c in completions]
 
 
 def _finish_inbox(connection: Connection, completions: Sequence[Completion]) -> None:

@@ -55,11 +55,13 @@ class Lease:
         conversation_id: which.
         token: proves the right at completion.
         state_sealed: dialog state at the time of the claim, or None for a new conversation.
+        backlog: messages that waited when the lease was taken, the new one included.
     """
 
     conversation_id: int
     token: str
     state_sealed: bytes | None
+    backlog: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +270,21 @@ def _take_free(connection: Connection, wishes: dict[int, NewMessage]) -> dict[in
         ),
         {"ids": sorted(wishes)},
     ).all()
+    backlogs = dict(
+        connection.execute(
+            select(inbox.c.conversation_id, func.count())
+            .where(
+                inbox.c.conversation_id.in_(bindparam("ids", expanding=True)),
+                inbox.c.state == "pending",
+            )
+            .group_by(inbox.c.conversation_id),
+            {"ids": sorted(wishes)},
+        )
+        .tuples()
+        .all()
+    )
     taken = {
-        row_id: Lease(row_id, wishes[row_id].lease or "", state)
+        row_id: Lease(row_id, wishes[row_id].lease or "", state, backlogs[row_id])
         for row_id, state, until in rows
         if until <= wishes[row_id].received_at_ms
     }
