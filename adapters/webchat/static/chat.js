@@ -131,7 +131,8 @@
       const entry = outbox.find((e) => laneOf(e) === name && e.state === "waiting");
       if (!entry) break;
       const answer = await post(entry);
-      if (answer.status === 202) {
+      // The stream may bring the message back before, or without, the answer to its post.
+      if (answer.status === 202 || !outbox.includes(entry)) {
         lane.tries = 0;
         settle(entry.id);
         entry.state = "sent";
