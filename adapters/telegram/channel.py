@@ -32,7 +32,7 @@ from adapters.telegram.polling import poll
 from adapters.telegram.render import keyboard, to_html, to_plain
 from adapters.telegram.request import BotRequest, TooLarge
 from adapters.telegram.settings import TelegramSettings
-from core.errors import ConfigError, PatientError, SendRefused, TransientError
+from core.errors import ConfigError, PatientError, SendRefused, SendUnknown, TransientError
 from core.message import Address, Attachment, Inbound
 from core.ports import Activity, Blobs, Capabilities, Draft, Health, Intake
 from core.reply import Image, Reply
@@ -230,6 +230,9 @@ class TelegramChannel:
             if isinstance(error, RetryAfter):
                 self._pace.pause(to.chat_id, retry_after_s(error))
             raise send_error(error) from error
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # The library could not read what Telegram says it sent.
+            raise SendUnknown(f"unreadable answer: {type(error).__name__}") from error
         return str(message.message_id)
 
     async def _send(self, chat_id: int, reply: Reply, picture: bytes | None) -> Message:

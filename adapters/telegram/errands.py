@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Coroutine
 from typing import Any
 
@@ -43,5 +44,7 @@ async def _quietly(call: Coroutine[Any, Any, object], name: str) -> None:
         await call
     except TelegramError as error:
         _log.debug("telegram_errand_failed", errand=name, error=type(error).__name__)
-    except Exception:
-        _log.exception("telegram_errand_broken", errand=name)
+    except Exception as error:
+        # Where, but not what: an error's text and locals may hold a patient's words.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("telegram_errand_broken", errand=name, error=type(error).__name__, where=where)

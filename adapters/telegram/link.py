@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -70,7 +71,11 @@ class Link:
                 self._become("unreachable", error)
             case _:
                 if not isinstance(error, TransientError):
-                    _log.error("telegram_intake_broken", exc_info=error)
+                    # Where, but not what: an error's text and locals may hold a patient's words.
+                    where = traceback.format_tb(error.__traceback__)
+                    _log.error(
+                        "telegram_intake_broken", error=type(error).__name__, where="".join(where)
+                    )
                 self._become("not_storing", error)
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self.failures - 1, 10))
         pause_s *= random.uniform(0.5, 1.0)  # noqa: S311 spreads attempts, guards nothing

@@ -14,6 +14,7 @@ from typing import Literal
 
 from core.errors import Throttled
 
+_ROUNDING_S = 1e-6
 _MOST_CHATS = 10_000  # then chats whose buckets are full again are forgotten
 
 
@@ -27,7 +28,8 @@ class Bucket:
 
     def wait_s(self, now_s: float) -> float:
         """Return how long until one more is allowed; 0 = now."""
-        return max(0.0, self.full_at_s - now_s - self.interval_s * (self.burst - 1))
+        wait_s = self.full_at_s - now_s - self.interval_s * (self.burst - 1)
+        return wait_s if wait_s > _ROUNDING_S else 0.0
 
     def take(self, now_s: float) -> None:
         """Use one up, also a future one."""

@@ -6,6 +6,7 @@ Addresses hold the bot's token, so no error or log line made here repeats one.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 from typing import Any
@@ -187,7 +188,8 @@ def _form(request_data: RequestData) -> aiohttp.FormData:
     for name, value in request_data.json_parameters.items():
         form.add_field(name, value)
     for name, (filename, content, mime) in request_data.multipart_data.items():
-        form.add_field(name, content, filename=filename, content_type=mime)
+        body = io.BytesIO(content) if isinstance(content, bytes) else content  # sent in chunks
+        form.add_field(name, body, filename=filename, content_type=mime)
     return form
 
 

@@ -65,10 +65,13 @@ class Refused(Exception):
 class Fault:
     """What goes wrong with the next `times` calls of `method` (any when empty).
 
-    `kind`: a key of `_FAULT_TEXTS`; ``429`` with `retry_after`, ``429_bare`` without; ``502``;
-    ``proxy_403`` (not the Bot API's own); ``garbage`` (200, not
-    JSON); ``hang`` (no answer); ``cut`` (read, not done, connection closed); ``lost`` (done, but
-    connection closed before the answer).
+    `kind` is a key of `_FAULT_TEXTS`, or:
+
+    - ``429`` with `retry_after`; ``429_bare`` without; ``502``
+    - ``proxy_403``: refused by something in between, not by the Bot API
+    - ``garbage``: 200, not JSON; ``strange``: 200, not a message
+    - ``hang``: no answer; ``cut``: read, not done, connection closed
+    - ``lost``: done, but the connection closed before the answer
     """
 
     kind: str
@@ -342,6 +345,8 @@ class BotApi:
                 return web.Response(status=403, text="<html>Forbidden by policy</html>")
             case "429_bare":
                 raise Refused(429, "Too Many Requests")
+            case "strange":
+                return web.json_response({"ok": True, "result": {"message_id": 1, "date": "soon"}})
             case "garbage":
                 return web.Response(text="<html>Welcome to the hotel</html>")
             case "hang":

@@ -54,6 +54,7 @@ async def test_buttons_carry_their_actions(api: BotApi, channel: TelegramChannel
         ({"kind": "cut"}, SendUnknown, {}),
         ({"kind": "lost"}, SendUnknown, {}),
         ({"kind": "garbage"}, SendUnknown, {}),
+        ({"kind": "strange"}, SendUnknown, {}),
         ({"kind": "unauthorized"}, TransientError, {}),
         ({"kind": "not_found"}, TransientError, {}),
         ({"kind": "proxy_403"}, Unreachable, {}),

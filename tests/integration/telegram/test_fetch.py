@@ -1,0 +1,84 @@
+"""Fetching what people sent, within limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from core.errors import PatientError, TransientError
+from core.message import Attachment, AttachmentKind
+from core.texts import text
+from tests.fakes import botapi
+from tests.fakes.botapi import BotApi
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def photo(api: BotApi) -> Attachment:
+    api.files["f1"] = (b"\xff\xd8" + b"x" * 300_000, 300_002)
+    return Attachment(AttachmentKind.PHOTO, "f1", size_bytes=300_002)
+
+
+async def test_the_bytes_come_as_they_were_sent(api, channel, photo):
+    assert await channel.fetch(photo, limit_bytes=MIB) == api.files["f1"][0]
+
+
+async def test_a_claimed_size_over_the_limit_asks_nothing(api, channel, photo):
+    with pytest.raises(PatientError) as caught:
+        await channel.fetch(replace(photo, size_bytes=30 * MIB), limit_bytes=99 * MIB)
+    assert api.requests == 0
+    assert caught.value.text_key == "telegram.too_large"
+    for language in ("zh-Hans", "en"):
+        assert "20 MB" in text(language, caught.value.text_key, **caught.value.fields)
+
+
+@pytest.mark.parametrize("told", [300_002, None])
+async def test_a_real_size_over_the_limit_is_not_read_whole(api, channel, photo, told):
+    if told is None:  # Telegram itself does not know
+        api.files["f1"] = (api.files["f1"][0], 0)
+    with pytest.raises(PatientError, match="too_large"):
+        await channel.fetch(replace(photo, size_bytes=told), limit_bytes=100_000)
+
+
+async def test_what_telegram_finds_too_big(api, channel):
+    api.files["big"] = (b"x", 21 * MIB)
+    with pytest.raises(PatientError, match="too_large"):
+        await channel.fetch(Attachment(AttachmentKind.DOCUMENT, "big"), limit_bytes=99 * MIB)
+
+
+@pytest.mark.parametrize("ref", ["", "unknown"])
+async def test_what_is_gone(channel, ref):
+    with pytest.raises(PatientError, match="file_gone"):
+        await channel.fetch(Attachment(AttachmentKind.LOCATION, ref), limit_bytes=MIB)
+
+
+async def test_a_file_that_vanishes_between_the_two_calls(api, channel, photo, monkeypatch):
+    def vanishing(api: BotApi, parameters):
+        found = api._get_file(parameters)
+        del api.files["f1"]
+        return found
+
+    monkeypatch.setitem(botapi._METHODS, "getfile", vanishing)
+    with pytest.raises(PatientError, match="file_gone"):
+        await channel.fetch(photo, limit_bytes=MIB)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("502", "getFile"), ("cut", "getFile"), ("hang", "getFile"), ("502", "download")],
+)
+async def test_what_passes_by_itself(api, channel, photo, kind, method):
+    api.fault(kind, method)
+    with pytest.raises(TransientError):
+        await channel.fetch(photo, limit_bytes=MIB)
+    assert await channel.fetch(photo, limit_bytes=MIB)
+
+
+async def test_a_pause_is_passed_on(api, channel, photo):
+    api.fault("429", "getFile", retry_after=9)
+    with pytest.raises(TransientError) as caught:
+        await channel.fetch(photo, limit_bytes=MIB)
+    assert caught.value.retry_after_s == 9
+
