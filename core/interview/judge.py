@@ -1,0 +1,129 @@
+"""What is known → how urgent, and which question could still change that.
+
+The stop rule (clinical specification §3): enough is known when no rule that could still come to
+hold is more urgent than the one that holds already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from core.interview.slots import SKIPPED, UNSURE, Complaint, ConsultData, Rule
+from core.urgency import Urgency
+
+MAX_QUESTIONS = 8  # specification §3
+# How far an unanswered question may raise the class: never to `immediate` on a guess.
+_UNKNOWN_UP_TO = {SKIPPED: Urgency.SAME_DAY, UNSURE: Urgency.WITHIN_48_H}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The rule that decides now.
+
+    Attributes:
+        rule: the rule, or a complaint's default.
+        is_default: no rule holds; every question may still matter.
+        is_guess: the rule rests on a question that was skipped.
+    """
+
+    rule: Rule
+    is_default: bool
+    is_guess: bool
+
+
+def complaint_of(slots: Mapping[str, str], data: ConsultData) -> Complaint | None:
+    """Return the first complaint that the slots make, or None."""
+    return next(
+        (
+            c
+            for c in data.complaints
+            if all(slots.get(slot) in values for slot, values in c.conditions.items())
+        ),
+        None,
+    )
+
+
+def complaint_named(name: str | None, data: ConsultData) -> Complaint | None:
+    """Return a complaint by its id; None for an unknown one (a state of an older version)."""
+    return next((c for c in data.complaints if c.id == name), None)
+
+
+def _holds(rule: Rule, slots: Mapping[str, str]) -> tuple[bool, bool]:
+    """Return whether the rule holds, and whether only by counting an unknown as its worst."""
+    guess = False
+    for slot, values in rule.when.items():
+        known = slots.get(slot)
+        if known in _UNKNOWN_UP_TO:
+            if rule.urgency.rank < _UNKNOWN_UP_TO[known].rank:
+                return False, False
+            guess = True
+        elif known not in values:
+            return False, False
+    return True, guess
+
+
+def judge(slots: Mapping[str, str], complaint: Complaint | None, data: ConsultData) -> Judgement:
+    """Return the most urgent rule that holds; what was said goes before what was skipped."""
+    best: tuple[tuple[int, bool], Judgement] | None = None
+    for rule in data.rules:
+        holds, guess = _holds(rule, slots)
+        key = (rule.urgency.rank, guess)
+        # A guess must touch today's complaint: at least one condition was really said.
+        if guess and not any(slots.get(s) in values for s, values in rule.when.items()):
+            continue
+        if holds and (best is None or key < best[0]):
+            best = key, Judgement(rule, is_default=False, is_guess=guess)
+    default = data.defaults.get(complaint.id if complaint else "any", data.defaults["any"])
+    if best is None:
+        return Judgement(default, is_default=True, is_guess=False)
+    return best[1]
+
+
+def _open(complaint: Complaint, slots: Mapping[str, str], data: ConsultData) -> frozenset[str]:
+    """Return the unknown slots that the complaint's remaining questions can settle."""
+    found: set[str] = set()
+    for name in complaint.ask:
+        if name not in slots and _makes_sense(name, slots, data):
+            found.update({name} | data.slots[name].covers)
+    return frozenset(found - slots.keys())
+
+
+def _makes_sense(name: str, slots: Mapping[str, str], data: ConsultData) -> bool:
+    conditions = data.slots[name].only_if
+    return all(slots.get(slot) in values for slot, values in conditions.items())
+
+
+def next_question(
+    slots: Mapping[str, str], complaint: Complaint, asked: tuple[str, ...], data: ConsultData
+) -> str | None:
+    """Return the next slot to ask for, or None when enough is known.
+
+    Args:
+        slots: what is known.
+        complaint: what the person came with.
+        asked: what was asked so far; nothing is asked twice.
+        data: the consult's data.
+    """
+    if len(asked) >= MAX_QUESTIONS:
+        return None
+    now = judge(slots, complaint, data)
+    bar = Urgency.NONE.rank if now.is_default else now.rule.urgency.rank
+    known = dict(slots) | {name: slots.get(name, UNSURE) for name in asked}
+    open_slots = _open(complaint, known, data)
+    # Once it is urgent, only a question that decides by itself is worth the delay.
+    steps = 1 if now.rule.urgency.rank <= Urgency.SAME_DAY.rank and not now.is_default else 9
+    useful: set[str] = set()
+    for rule in data.rules:
+        if rule.urgency.rank >= bar:
+            continue
+        missing = {s for s, values in rule.when.items() if slots.get(s) not in values}
+        if 0 < len(missing) <= steps and missing <= open_slots:
+            useful |= missing
+    for name in complaint.ask:
+        settles = {name} | data.slots[name].covers
+        if name not in known and useful & settles and _makes_sense(name, slots, data):
+            return name
+    if now.rule.urgency.rank > Urgency.WITHIN_48_H.rank:
+        return next((name for name in complaint.inform if name not in known), None)
+    return None

@@ -1,0 +1,73 @@
+"""What a running consult remembers between two messages, and what it ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from core.urgency import Urgency
+
+
+def _no_slots() -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class ConsultState:
+    """A consult under way or just ended; plain data, survives restarts as JSON.
+
+    Attributes:
+        started_at_ms: when the person first told of the complaint.
+        updated_at_ms: when they last said something; an old state is recapped or dropped.
+        slots: what is known, by slot (see `slots.yaml`).
+        asked: slots asked for, in order; none is asked twice.
+        pending: the slot of the open question, or None.
+        complaint: the presenting complaint, or None while it is unclear.
+        retried: the open question was shown again once after an answer nobody understood.
+        photo_suggested: a fundus photo was suggested already.
+        ended: the assessment was given and no question is open.
+        urgency: the class given, or None; kept when a new symptom reopens the consult, because
+            what was given is never lowered.
+        reason: the rule that gave it, or None.
+    """
+
+    started_at_ms: int
+    updated_at_ms: int
+    slots: Mapping[str, str] = field(default_factory=_no_slots)
+    asked: tuple[str, ...] = ()
+    pending: str | None = None
+    complaint: str | None = None
+    retried: bool = False
+    photo_suggested: bool = False
+    ended: bool = False
+    urgency: Urgency | None = None
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready form that `from_json` reads back equal."""
+        return asdict(replace(self, slots=dict(self.slots)))
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> ConsultState:
+        """Read back what `to_json` wrote."""
+        fields: dict[str, Any] = dict(data)
+        fields["asked"] = tuple(fields["asked"])
+        if fields["urgency"] is not None:
+            fields["urgency"] = Urgency(fields["urgency"])
+        return ConsultState(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """How a consult ends.
+
+    Attributes:
+        urgency: how soon to be seen.
+        reason: id of the rule that decided, for example ``diabetes_no_recent_photo``.
+        slots: what is known, for the record and for staff; skipped questions as ``skip``.
+    """
+
+    urgency: Urgency
+    reason: str
+    slots: Mapping[str, str]
