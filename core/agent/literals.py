@@ -28,6 +28,10 @@ class Unreadable(ValueError):
     """The text holds no value, or only a guess would give one."""
 
 
+class _NotJson(Unreadable):
+    """It was read, but is something JSON cannot hold: mending would change its meaning."""
+
+
 def object_end(text: str, start: int) -> int | None:
     """Return the index after the brace that closes the one at `start`, or None.
 
@@ -76,6 +80,8 @@ def loads(text: str, *, may_close: bool = False) -> Any:
     text = text.strip()
     try:
         return _checked(json.loads(text, strict=False, parse_constant=_refuse_constant))
+    except _NotJson:
+        raise
     except (ValueError, RecursionError):
         pass
     if not text or len(text) > RESCUE_LIMIT_CHARACTERS:
@@ -84,13 +90,15 @@ def loads(text: str, *, may_close: bool = False) -> Any:
         for read in (_read_json, _read_literal):
             try:
                 return _checked(read(candidate))
+            except _NotJson:
+                raise
             except (ValueError, RecursionError, MemoryError, SyntaxError, TypeError):
                 continue
     return _repair(text, may_close=may_close)
 
 
 def _refuse_constant(name: str) -> Any:
-    raise Unreadable(f"{name} is no JSON")
+    raise _NotJson(f"{name} is no JSON")
 
 
 def _read_json(text: str) -> Any:
@@ -109,7 +117,7 @@ def _checked(value: Any) -> Any:
         case dict():
             items = cast("dict[Any, Any]", value)
             if not all(isinstance(key, str) for key in items):
-                raise Unreadable("a key is no string")
+                raise _NotJson("a key is no string")
             return {key: _checked(item) for key, item in items.items()}
         case list():
             return [_checked(item) for item in cast("list[Any]", value)]
@@ -118,7 +126,7 @@ def _checked(value: Any) -> Any:
         case float() if math.isfinite(value):
             return value
         case _:
-            raise Unreadable(f"{type(value).__name__} is no JSON")
+            raise _NotJson(f"{type(value).__name__} is no JSON")
 
 
 def _mended(text: str, *, may_close: bool) -> Iterator[str]:
@@ -156,9 +164,8 @@ def _open_brackets(text: str) -> tuple[list[str], bool]:
             in_string = True
         elif mark in "{[":
             stack.append(mark)
-        elif mark in "}]":
-            if not stack or _CLOSERS[stack.pop()] != mark:
-                raise Unreadable("brackets do not match")
+        elif not stack or _CLOSERS[stack.pop()] != mark:
+            raise Unreadable("brackets do not match")
     return stack, in_string
 
 

@@ -22,7 +22,7 @@ from core.agent import literals
 from core.ports import ToolCall, ToolSpec
 
 # A whole answer has at most a few thousand tokens; what lies beyond was not written by our rules.
-_LONGEST_TEXT = 64 << 10
+_LONGEST_TEXT = 32 << 10
 _MOST_CALLS = 8
 _MOST_OBJECTS = 32
 
@@ -89,12 +89,13 @@ def parse(text: str, native: Sequence[ToolCall], tools: Sequence[ToolSpec]) -> P
 
 def showable(text: str) -> str:
     """Return the part of a growing answer that surely is no call, to be shown meanwhile."""
+    text = text[:_LONGEST_TEXT]
     found = _SUSPICION.search(text)
     return (text[: found.start()] if found else text).rstrip()
 
 
 _SUSPICION = re.compile(
-    r"<(?:[|｜/a-zA-Z_]|$)|\{|```|\[TOOL|^[ \t*#]*(?:Thought|Action|Final Answer|思考|行动|动作)",
+    r"<(?:[|｜/a-zA-Z_]|$)|\{|```|\[(?:T|$)|^[ \t*#]*(?:Thought|Action|Final Answer|思考|行动|动作)",
     re.MULTILINE | re.IGNORECASE,
 )
 
