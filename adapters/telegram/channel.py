@@ -223,7 +223,7 @@ class TelegramChannel:
         except ValueError:
             raise SendRefused("not a Telegram chat id", unlink=True) from None
         picture = None if reply.image is None else await self._picture(reply.image)
-        await self._pace.turn(to.chat_id)
+        await self._pace.turn(to.chat_id, urgent=reply.kind == "emergency")
         try:
             message = await self._send(chat_id, reply, picture)
         except TelegramError as error:
@@ -312,8 +312,12 @@ class TelegramChannel:
         """Show what the service is doing, from 300 ms on."""
 
         async def show() -> None:
-            if self._pace.spare(to.chat_id):
+            if not self._pace.spare(to.chat_id):
+                return
+            try:
                 await self._bot.send_chat_action(to.chat_id, _ACTIONS[what])
+            except RetryAfter as error:
+                self._pace.pause(to.chat_id, retry_after_s(error))
 
         return Shown(show, self._errands)
 

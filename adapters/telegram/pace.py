@@ -62,19 +62,21 @@ class Pace:
         self._chats: dict[str, Bucket] = {}
         self._pauses: dict[str, float] = {}  # chat → when its asked pause ends
 
-    async def turn(self, chat_id: str) -> None:
+    async def turn(self, chat_id: str, *, urgent: bool = False) -> None:
         """Wait until a message may go to the chat, and count it.
+
+        An urgent one waits only for a pause Telegram asked for: our limits are cautious, and
+        the others can wait a little longer instead.
 
         Raises:
             Throttled: the wait would be longer than `longest_wait_s`; nothing was counted.
         """
         now_s = self._now_s()
         chat = self._chat(chat_id, now_s)
-        waits: tuple[tuple[float, Literal["chat", "account"]], ...] = (
-            (self.pause_s(chat_id), "chat"),
-            (chat.wait_s(now_s), "chat"),
-            (self._all.wait_s(now_s), "account"),
-        )
+        waits: list[tuple[float, Literal["chat", "account"]]] = [(self.pause_s(chat_id), "chat")]
+        if not urgent:
+            waits.append((chat.wait_s(now_s), "chat"))
+            waits.append((self._all.wait_s(now_s), "account"))
         wait_s, scope = max(waits, key=lambda wait: wait[0])
         if wait_s > self._longest_wait_s:
             raise Throttled("our own pace for Telegram", retry_after_s=wait_s, scope=scope)

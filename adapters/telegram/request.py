@@ -9,13 +9,14 @@ import contextlib
 import io
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from telegram._utils.defaultvalue import DefaultValue  # the type of "timeout not given"
-from telegram._utils.types import ODVInput
 from telegram.error import BadRequest, NetworkError, RetryAfter, TelegramError, TimedOut
 from telegram.request import BaseRequest, RequestData
+
+if TYPE_CHECKING:
+    from telegram._utils.types import ODVInput
 
 # `RetryAfter.retry_after` as a timedelta, which it becomes for good in the next major version.
 os.environ["PTB_TIMEDELTA"] = "1"
@@ -102,8 +103,8 @@ class BotRequest(BaseRequest):
         elif request_data is not None:
             body = json.dumps(request_data.parameters).encode()
             headers["Content-Type"] = "application/json"
-        if read_timeout is not None and not isinstance(read_timeout, DefaultValue):
-            total_s = float(read_timeout)
+        if isinstance(read_timeout, int | float):
+            total_s = read_timeout
         try:
             async with self._open().request(
                 method,

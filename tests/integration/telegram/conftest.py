@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from adapters.telegram import link
 from adapters.telegram.channel import TelegramChannel
 from adapters.telegram.settings import TelegramSettings
 from core.errors import PatientError, TransientError
@@ -56,6 +57,12 @@ class MemoryBlobs:
         if blob == "not-a-picture":
             return b"GIF89a"
         raise PatientError("turn.photo_gone")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures are tried again soon; how long the pauses really are is a unit test's question."""
+    monkeypatch.setattr(link, "_FIRST_PAUSE_S", 0.02)
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from core.errors import PatientError, TransientError
 from core.message import Attachment, AttachmentKind
 from core.texts import text
-from tests.fakes import botapi
 from tests.fakes.botapi import BotApi
+from tests.fakes.botapi_methods import METHODS
 
 MIB = 1024 * 1024
 
@@ -55,12 +55,14 @@ async def test_what_is_gone(channel, ref):
 
 
 async def test_a_file_that_vanishes_between_the_two_calls(api, channel, photo, monkeypatch):
+    get_file = METHODS["getfile"]
+
     def vanishing(api: BotApi, parameters):
-        found = api._get_file(parameters)
+        found = get_file(api, parameters)
         del api.files["f1"]
         return found
 
-    monkeypatch.setitem(botapi._METHODS, "getfile", vanishing)
+    monkeypatch.setitem(METHODS, "getfile", vanishing)
     with pytest.raises(PatientError, match="file_gone"):
         await channel.fetch(photo, limit_bytes=MIB)
 
@@ -81,4 +83,3 @@ async def test_a_pause_is_passed_on(api, channel, photo):
     with pytest.raises(TransientError) as caught:
         await channel.fetch(photo, limit_bytes=MIB)
     assert caught.value.retry_after_s == 9
-

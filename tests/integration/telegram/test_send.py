@@ -190,6 +190,22 @@ async def test_an_address_that_is_none_of_telegrams(channel: TelegramChannel):
         await channel.send(replace(CHAT, chat_id="abc"), say("answer", "x"), key="1.1")
 
 
+async def test_through_a_proxy(api: BotApi, a_channel):
+    # The fake answers absolute addresses too, so it can stand for a proxy.
+    async with a_channel(base_url="http://telegram.invalid/bot", proxy=api.base) as channel:
+        await channel.send(CHAT, say("answer", "a"), key="1.1")
+    assert api.texts() == ["a"]
+
+
+async def test_an_emergency_overtakes_our_own_pace(api: BotApi, a_channel):
+    async with a_channel(chat_burst=1, longest_wait_s=0) as channel:
+        await channel.send(CHAT, say("answer", "1"), key="1.1")
+        with pytest.raises(Throttled):
+            await channel.send(CHAT, say("answer", "2"), key="1.2")
+        await channel.send(CHAT, say("emergency", "去急诊"), key="1.3")
+    assert api.texts() == ["1", "去急诊"]
+
+
 async def test_our_own_pace_hands_back_what_would_wait_too_long(api: BotApi, a_channel):
     async with a_channel(chat_burst=2, longest_wait_s=0.1) as channel:
         await channel.send(CHAT, say("answer", "1"), key="1.1")

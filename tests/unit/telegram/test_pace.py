@@ -113,6 +113,19 @@ async def test_what_is_unimportant_never_waits_and_takes_no_turn_of_the_chat():
     assert await sent_at(pace, time, "1", 3) == pytest.approx([1, 1, 1])
 
 
+async def test_an_urgent_message_waits_for_no_limit_of_ours_but_for_an_asked_pause():
+    time = Time()
+    pace = a_pace(time, longest_wait_s=0)
+    for _ in range(10):
+        await pace.turn("1", urgent=True)
+    assert time.now_s == 100
+    with pytest.raises(Throttled):
+        await pace.turn("1")
+    pace.pause("1", 5)
+    with pytest.raises(Throttled):
+        await pace.turn("1", urgent=True)
+
+
 async def test_ten_thousand_quiet_chats_are_forgotten():
     time = Time()
     pace = a_pace(time, messages_per_s=1e6)

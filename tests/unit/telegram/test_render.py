@@ -21,7 +21,7 @@ from core.reply import (
     say,
 )
 from core.split import clean_text, text_size
-from tests.fakes.botapi import Refused, _visible_html
+from tests.fakes.botapi_methods import Refused, visible_html
 
 texts = st.text(max_size=40) | st.text(st.sampled_from("<>&\"'/ab;#眼\n"), max_size=40)
 spans = st.lists(
@@ -42,7 +42,7 @@ replies = st.builds(Reply, st.just("answer"), st.lists(blocks, max_size=4).map(t
 
 @given(replies)
 def test_whatever_is_said_telegram_reads_it_back_the_same(reply: Reply):
-    shown = _visible_html(to_html(reply))  # raises `Refused` where Telegram would
+    shown = visible_html(to_html(reply))  # raises `Refused` where Telegram would
     assert shown == to_plain(replace(reply, blocks=tuple(map(_without_addresses, reply.blocks))))
     assert text_size(shown, "utf16") <= text_size(clean_text(plain_text(reply)), "utf16")
 
@@ -104,9 +104,9 @@ def test_buttons():
 @pytest.mark.parametrize("broken", ["a < b", "<b>x", "x</b>", "<b><i>x</b></i>", "<x>y</x>", "<b"])
 def test_the_fake_refuses_what_telegram_refuses(broken: str):
     with pytest.raises(Refused, match="can't parse entities"):
-        _visible_html(broken)
+        visible_html(broken)
 
 
 @given(texts)
 def test_the_fake_reads_escaped_text_as_it_was(text: str):
-    assert _visible_html(f"<b>{html.escape(text)}</b>") == text
+    assert visible_html(f"<b>{html.escape(text)}</b>") == text
