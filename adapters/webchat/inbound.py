@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
 from uuid import UUID, uuid4
 
 from aiohttp import web
@@ -18,9 +17,6 @@ from adapters.webchat.settings import WebChatSettings
 from core.clock import Clock
 from core.message import Address, Attachment, Inbound
 from core.ports import Intake
-from core.split import clean_text
-
-_FORM = "application/x-www-form-urlencoded"
 
 
 class Door:
@@ -112,29 +108,3 @@ def message_id_from(value: str) -> str:
         return str(UUID(value[:40]))
     except ValueError as error:
         raise Refusal(400) from error
-
-
-async def read_form(request: web.Request) -> dict[str, str]:
-    """Return the fields of a posted form, cleaned; the first of a repeated name counts.
-
-    Raises:
-        HTTPUnsupportedMediaType: not a form.
-        HTTPBadRequest: too many fields, or no form inside.
-        HTTPRequestEntityTooLarge: longer than the server takes.
-    """
-    if request.content_type != _FORM:
-        raise web.HTTPUnsupportedMediaType
-    try:
-        body = await request.read()
-        pairs = parse_qsl(
-            body.decode("ascii", "replace"),
-            keep_blank_values=True,
-            errors="replace",
-            max_num_fields=20,
-        )
-    except (ValueError, ConnectionError) as error:
-        raise web.HTTPBadRequest from error
-    fields: dict[str, str] = {}
-    for name, value in pairs:
-        fields.setdefault(name, clean_text(value))
-    return fields

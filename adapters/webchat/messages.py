@@ -8,8 +8,9 @@ from uuid import UUID, uuid5
 from aiohttp import web
 
 from adapters.http.failures import Refusal
+from adapters.http.forms import read_form
 from adapters.http.pages import wants_json
-from adapters.webchat.inbound import Door, message_id_from, read_form
+from adapters.webchat.inbound import Door, message_id_from
 
 # `core.reply.Button.action`: v1:<area>:<verb>[:<id>], at most 64 bytes.
 _ACTION = re.compile(r"v1(:[A-Za-z0-9_.-]+){2,}")

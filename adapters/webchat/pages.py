@@ -9,6 +9,7 @@ from uuid import uuid4
 from aiohttp import web
 from jinja2 import Environment
 
+from adapters.http.forms import read_form
 from adapters.http.language import (
     Texts,
     is_large,
@@ -18,7 +19,6 @@ from adapters.http.language import (
 )
 from adapters.http.pages import environment, html
 from adapters.http.static import StaticFiles, shared_files
-from adapters.webchat.inbound import read_form
 from adapters.webchat.render import Renderer, last_from_patient
 from adapters.webchat.session import find_session, keep_session, new_session
 from adapters.webchat.settings import MEBIBYTE, WebChatSettings

@@ -139,6 +139,7 @@
         delete entry.percent;
         if (bubbles.has(entry.id)) draw(entry);
       } else if (answer.status === 0 || answer.status === 408 || answer.status === 429 || answer.status >= 500) {
+        if (answer.status === 0) lost();
         entry.state = "failed";
         delete entry.percent;
         draw(entry);

@@ -142,13 +142,14 @@ async def test_a_draft_survives_a_killed_page(open_page):
 
 
 async def test_offline_words_wait_and_are_sent_once_in_order(site, open_page, screenshots):
-    page, _ = await open_page()
+    page, _ = await open_page(bypass_csp=True)
     await page.context.set_offline(True)
     await write(page, "第一句")
     await write(page, "第二句")
     await expect(page.locator(".state.failed")).to_have_count(1)
     await expect(page.locator("#connection")).to_be_visible()
     await page.screenshot(path=screenshots / "chat-offline.png")
+    assert await accessibility_faults(page) == []
     await back_online(page)
     await expect(page.locator("#log .patient")).to_have_count(2)
     await expect(page.locator("#outbox .message")).to_have_count(0)
@@ -321,7 +322,6 @@ async def test_no_accessibility_fault(site, open_page, screenshots, language, la
     await page.context.set_offline(True)
     await write(page, "离线")
     await page.wait_for_selector(".state.failed")
-    await page.context.set_offline(False)
     name = f"chat-{language}-{'large' if large else 'normal'}-{scheme}.png"
     await page.screenshot(path=screenshots / name, full_page=True)
     assert await accessibility_faults(page) == []
