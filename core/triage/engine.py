@@ -1,0 +1,244 @@
+"""The deterministic red-flag engine: one message in, one verdict out.
+
+Runs on every inbound text before any model and also when no model is there. Pure Python, no
+network, no clock. The path: `normalise` → mask sayings → find concepts → `scope` → `frames`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from core.triage.clauses import Clauses
+from core.triage.frames import Match, RuleBook, match, rule_book
+from core.triage.lexicon import Lexicon, lexicon
+from core.triage.normalise import Normalised, normalise
+from core.triage.scope import Doubt, Mention, Scopes
+from core.triage.verdict import Action, Evidence, Verdict
+from core.urgency import Urgency, most_urgent
+
+# Conjunctions may be filled across this many earlier lines of the conversation (3 turns).
+CONTEXT_LINES = 6
+SHORT_ANSWER_CHARS = 16
+_IS_NOW = re.compile(r"现在(正在)?(发生|出现)|正在发生|happening now|right now")
+_ESCALATED = (Urgency.IMMEDIATE, Urgency.SAME_DAY, Urgency.WITHIN_48_H, Urgency.TWO_WEEKS)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLine:
+    """One earlier line of the conversation."""
+
+    author: Literal["patient", "service"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One text with everything found in it."""
+
+    normal: Normalised
+    mentions: tuple[Mention, ...]
+    just_asking: bool
+
+
+def warm_up() -> None:
+    """Compile lexicon and rules (about a second), so that the first patient does not wait."""
+    rule_book()
+    assess("左眼突然看不见了 sudden")
+
+
+def assess(
+    text: str, *, context: Sequence[ContextLine] = (), slots: Mapping[str, str] = {}
+) -> Verdict:
+    """Look for red flags in one message.
+
+    Args:
+        text: the message as it was written; any string, of any length (only the first and last
+            3,000 characters are looked at).
+        context: earlier lines, oldest first; the last six are used.
+        slots: answers of a running interview, by slot name.
+
+    Returns:
+        The verdict. It never depends on anything but the arguments and the two data files.
+    """
+    words, book = lexicon(), rule_book()
+    lines = list(context)[-CONTEXT_LINES:]
+    current = _read(text, words, turn=len(lines))
+    earlier = [
+        m
+        for n, line in enumerate(lines)
+        if line.author == "patient"
+        for m in _read(line.text, words, turn=n).mentions
+    ]
+    asked = _asked(lines)
+    answer = _answer(current, words) if asked else None
+    mentions = [*current.mentions, *_from_slots(slots, book)]
+    confirmed = False
+    if asked and answer == "yes":
+        confirmed = bool(_IS_NOW.search(asked))
+        mentions += _asserted(asked, words, turn=len(lines))
+    if asked and answer == "no" and _IS_NOW.search(asked):
+        return _nothing(words, book)
+    if confirmed:
+        earlier = [replace(m, doubt=m.doubt & Doubt.NEGATED) for m in earlier]
+    carries = bool(mentions) or (bool(asked) and answer is not None)
+    if carries:
+        mentions += earlier
+    found = _matches(mentions, book)
+    return _verdict(found, current, mentions, words, book)
+
+
+def _read(text: str, words: Lexicon, turn: int) -> _Reading:
+    normal = normalise(text, words)
+    masked = normal.text
+    for start, end in words.scopes["masked"].find(masked, frozenset(masked)):
+        masked = f"{masked[:start]}{'□' * (end - start)}{masked[end:]}"
+    characters = frozenset(masked)
+    spans = [
+        (name, start, end)
+        for name, concept in words.concepts.items()
+        for start, end in concept.find(masked, characters)
+    ]
+    if not spans:
+        return _Reading(normal, (), False)
+    clauses = Clauses(masked)
+    scopes = Scopes(masked, clauses, words, [(s, e) for _, s, e in spans])
+    mentions: list[Mention] = []
+    for name, start, end in spans:
+        at = clauses.index(start)
+        doubt = scopes.doubt(start, end)
+        sentence = clauses.all[at].sentence
+        mentions.append(Mention(name, start, end, turn, at, sentence, doubt, scopes.mild(start)))
+    return _Reading(normal, tuple(mentions), scopes.just_asking)
+
+
+def _asked(lines: Sequence[ContextLine]) -> str:
+    """Return the service's last line when it is what the message answers, else ""."""
+    return lines[-1].text if lines and lines[-1].author == "service" else ""
+
+
+def _answer(current: _Reading, words: Lexicon) -> Literal["yes", "no"] | None:
+    """Tell how a short answer begins."""
+    text = current.normal.text.strip()
+    characters = frozenset(text)
+    head = {
+        name: min((s for s, _ in words.scopes[name].find(text, characters)), default=99)
+        for name in ("affirm", "deny")
+    }
+    if head["deny"] <= 1:
+        return "no"
+    if head["affirm"] <= 2:
+        return "yes"
+    return None
+
+
+def _asserted(question: str, words: Lexicon, turn: int) -> list[Mention]:
+    """Return what a "yes" to `question` claims."""
+    reading = _read(question, words, turn)
+    return [
+        replace(m, doubt=Doubt.NONE, mild=False, clause=0, sentence=0, start=-1, end=-1)
+        for m in reading.mentions
+    ]
+
+
+def _from_slots(slots: Mapping[str, str], book: RuleBook) -> list[Mention]:
+    names = [
+        concept
+        for slot, value in slots.items()
+        for concept in book.slots.get(slot, {}).get(value.strip().lower(), ())
+    ]
+    return [Mention(n, -1, -1, 0, 0, 0, Doubt.NONE, False) for n in names]
+
+
+def _matches(mentions: Sequence[Mention], book: RuleBook) -> list[Match]:
+    said: dict[str, list[Mention]] = {}
+    for mention in mentions:
+        said.setdefault(mention.concept, []).append(mention)
+    found = (match(rule, said) for rule in book.rules)
+    return [m for m in found if m is not None]
+
+
+def _action(found: Match, book: RuleBook) -> Action:
+    """Weigh the doubt that is left (specification §2.1)."""
+    flag = book.flags[found.rule.flag]
+    doubt = found.doubt
+    if flag.lasting:
+        doubt &= ~Doubt.RESOLVED
+    if not doubt:
+        return "trigger"
+    if doubt & (Doubt.REQUEST | Doubt.EDUCATION):
+        return "none"
+    if doubt & (Doubt.FAMILY_HISTORY | Doubt.GOSSIP):
+        return "none"
+    if doubt & Doubt.RESOLVED:
+        return "none"
+    if doubt & (Doubt.HYPOTHETICAL | Doubt.PAST):
+        return "confirm" if flag.event else "none"
+    # Only a mild question form is left ("是什么原因"): people ask so about themselves.
+    personal = any(m.concept in ("myself", "one_eye", "recent") for m in found.mentions)
+    return "trigger" if personal or not flag.event else "confirm"
+
+
+def _nothing(words: Lexicon, book: RuleBook) -> Verdict:
+    return Verdict("none", Urgency.NONE, (), (), _version(words, book), ())
+
+
+def _version(words: Lexicon, book: RuleBook) -> str:
+    return f"{words.version}/{book.version}"
+
+
+def _verdict(
+    found: Sequence[Match],
+    current: _Reading,
+    mentions: Sequence[Mention],
+    words: Lexicon,
+    book: RuleBook,
+) -> Verdict:
+    weighed = [(m, _action(m, book)) for m in found]
+    action: Action = "none"
+    if any(a == "trigger" for _, a in weighed):
+        action = "confirm" if current.just_asking else "trigger"
+    elif any(a == "confirm" for _, a in weighed):
+        action = "confirm"
+    if action == "none":
+        return _nothing(words, book)
+    wanted: Action = "trigger" if any(a == "trigger" for _, a in weighed) else "confirm"
+    chosen = [m for m, a in weighed if a == wanted]
+    ranked = sorted(chosen, key=lambda m: m.rule.urgency.rank)
+    flags = tuple(dict.fromkeys(m.rule.flag for m in ranked))
+    urgency = most_urgent(*(m.rule.urgency for m in chosen))
+    reasons = [f"rule:{f}" for f in flags]
+    raised = _escalators(flags, mentions, book)
+    if raised and urgency in _ESCALATED:
+        urgency = _ESCALATED[max(0, _ESCALATED.index(urgency) - 1)]
+        reasons += [f"escalated:{name}" for name in raised]
+    if action == "confirm":
+        doubts = {d.name or "" for m in chosen for d in Doubt if d & m.doubt}
+        reasons += [f"doubt:{name.lower()}" for name in sorted(doubts)] or ["doubt:just_asking"]
+    return Verdict(
+        action, urgency, flags, _evidence(ranked, current), _version(words, book), tuple(reasons)
+    )
+
+
+def _escalators(flags: Sequence[str], mentions: Sequence[Mention], book: RuleBook) -> list[str]:
+    names = list(book.escalators)
+    if not book.trauma_flags.isdisjoint(flags):
+        names += book.trauma_escalators
+    clear = {m.concept for m in mentions if Doubt.NEGATED not in m.doubt}
+    return [n for n in names if n in clear]
+
+
+def _evidence(ranked: Sequence[Match], current: _Reading) -> tuple[Evidence, ...]:
+    turn = max((m.turn for m in current.mentions), default=-1)
+    found: dict[tuple[str, int, int], Evidence] = {}
+    for ranked_match in ranked:
+        flag = ranked_match.rule.flag
+        for mention in ranked_match.mentions:
+            if mention.start < 0 or mention.turn != turn:
+                continue
+            start, end = current.normal.span(mention.start, mention.end)
+            words = current.normal.source[start:end]
+            found.setdefault((flag, start, end), Evidence(flag, words, start, end))
+    return tuple(found.values())

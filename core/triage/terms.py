@@ -1,0 +1,189 @@
+"""The term language of the lexicon, compiled to regular expressions.
+
+突然 / 一下子            terms are separated by " / " or a line break
+看(不|唔)(到|见)         ( | ) alternatives; ? makes the character or group before it optional
+(?!…) (?<!…)           not followed by, not preceded by (as in regular expressions)
+眼~疼  眼~~疼           ~ up to 4, ~~ up to 10 characters (18 and 40 in English); such a gap never
+crosses punctuation or a negation
+#天                    # a number, in digits or words
+<eye>                  any term of another concept in the same language
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.errors import Bug
+
+_NUMBER = {
+    "zh": r"(?:\d+(?:\.\d+)?|[一二两俩三四五六七八九十几半数]{1,3})多?",
+    "en": r"(?:\d+(?:\.\d+)?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
+    r"fifteen|twenty|thirty|forty|(?:a )?few|several|(?:a )?couple(?: of)?|an?|half an?|some)",
+}
+_NUMBER_FIRST = {
+    "zh": frozenset("0123456789一二两俩三四五六七八九十几半数"),
+    "en": frozenset("0123456789otfsneach"),
+}
+_STOP = r"，。！？、；：,.!?;:\n"
+_GAP = {
+    "zh": rf"[^{_STOP}不没无未]",
+    "en": rf"(?:(?!\b(?:no|not|never|without)\b)[^{_STOP}])",
+}
+_WIDTH = {"zh": (4, 10), "en": (18, 40)}
+_TIMES = re.compile(r"[?*+]|\{\d+,\d+\}")
+# Repetition is bounded, so that no text can make a term slow.
+_FEW = {"*": "{0,6}", "+": "{1,6}"}
+_DIGITS = frozenset("0123456789")
+_SEPARATOR = re.compile(r"\s+/\s+|\n|^/\s+|\s+/$")
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled piece of the term language.
+
+    Attributes:
+        regex: source of a regular expression.
+        first: characters a match can begin with.
+        nullable: it also matches nothing, so what follows can begin the match too.
+    """
+
+    regex: str
+    first: frozenset[str]
+    nullable: bool = False
+    repeatable: bool = True
+
+
+Lookup = Callable[[str], Expression]
+
+
+def split_terms(block: str) -> list[str]:
+    """Split a block of the YAML file into its terms."""
+    return [t.strip() for t in _SEPARATOR.split(block) if t.strip()]
+
+
+def compile_terms(block: str, language: str, lookup: Lookup) -> Expression:
+    """Compile all terms of one concept in one language (``zh`` or ``en``).
+
+    Args:
+        block: terms as in the YAML file.
+        language: decides the width of gaps, the numerals and whether words have boundaries.
+        lookup: returns another concept's expression in the same language.
+
+    Raises:
+        Bug: a term is malformed or can match nothing at all.
+    """
+    # Longest first, so that a short alternative never hides a longer one.
+    terms = sorted(split_terms(block), key=len, reverse=True)
+    parts = [_Reader(term, language, lookup).whole() for term in terms]
+    regex = "|".join(p.regex for p in parts)
+    if language == "en":
+        regex = rf"(?<![a-z0-9])(?:{regex})(?![a-z0-9])"
+    return Expression(f"(?:{regex})", frozenset[str]().union(*(p.first for p in parts)))
+
+
+class _Reader:
+    """Reads one term from left to right."""
+
+    def __init__(self, term: str, language: str, lookup: Lookup) -> None:
+        self._term = term
+        self._language = language
+        self._lookup = lookup
+        self._at = 0
+
+    def whole(self) -> Expression:
+        result = self._alternatives()
+        if self._at != len(self._term) or result.nullable:
+            raise Bug(f"lexicon: term {self._term!r} is malformed or matches nothing")
+        return result
+
+    def _alternatives(self) -> Expression:
+        parts = [self._sequence()]
+        while self._peek() == "|":
+            self._at += 1
+            parts.append(self._sequence())
+        regex = "|".join(p.regex for p in parts)
+        first = frozenset[str]().union(*(p.first for p in parts))
+        return Expression(regex, first, any(p.nullable for p in parts))
+
+    def _sequence(self) -> Expression:
+        regex: list[str] = []
+        first: frozenset[str] = frozenset()
+        nullable = True
+        while self._peek() not in ("", "|", ")"):
+            atom = self._atom()
+            times = _TIMES.match(self._term, self._at)
+            if times and atom.repeatable:
+                self._at = times.end()
+                few = _FEW.get(times.group(), times.group())
+                optional = atom.nullable or few[0] == "?" or few.startswith("{0")
+                atom = Expression(f"(?:{atom.regex}){few}", atom.first, optional)
+            regex.append(atom.regex)
+            if nullable:
+                first |= atom.first
+                nullable = atom.nullable
+        return Expression("".join(regex), first, nullable)
+
+    def _atom(self) -> Expression:
+        char = self._peek()
+        self._at += 1
+        match char:
+            case "(":
+                return self._group()
+            case "<":
+                end = self._term.index(">", self._at)
+                name, self._at = self._term[self._at : end], end + 1
+                return self._lookup(name)
+            case "#":
+                return Expression(_NUMBER[self._language], _NUMBER_FIRST[self._language])
+            case "~":
+                wide = self._peek() == "~"
+                self._at += wide
+                width = _WIDTH[self._language][wide]
+                regex = f"{_GAP[self._language]}{{0,{width}}}?"
+                return Expression(regex, frozenset(), nullable=True, repeatable=False)
+            case ".":
+                return Expression(f"[^{_STOP}]", frozenset(), nullable=True)
+            case "$":
+                return Expression(f"(?=\\s*(?:[{_STOP}]|$))", frozenset(), nullable=True)
+            case "[":
+                return self._set()
+            case "\\":
+                char = self._peek()
+                self._at += 1
+                return (
+                    Expression(r"\d", _DIGITS)
+                    if char == "d"
+                    else Expression(re.escape(char), frozenset(char))
+                )
+            case " ":
+                return Expression(r"\s+", frozenset(" "))
+            case _:
+                return Expression(re.escape(char), frozenset(char))
+
+    def _group(self) -> Expression:
+        for mark in ("?!", "?=", "?<!", "?<="):
+            if self._term.startswith(mark, self._at):
+                self._at += len(mark)
+                inner = self._alternatives()
+                self._at += 1
+                return Expression(f"({mark}{inner.regex})", frozenset(), nullable=True)
+        if self._term.startswith("?:", self._at):
+            self._at += 2
+        inner = self._alternatives()
+        if self._peek() != ")":
+            raise Bug(f"lexicon: term {self._term!r} has an open bracket")
+        self._at += 1
+        return Expression(f"(?:{inner.regex})", inner.first, inner.nullable)
+
+    def _set(self) -> Expression:
+        end = self._term.index("]", self._at)
+        inside, self._at = self._term[self._at : end], end + 1
+        members = re.sub(
+            r"(.)-(.)", lambda m: "".join(map(chr, range(ord(m[1]), ord(m[2]) + 1))), inside
+        )
+        return Expression(f"[{re.escape(members)}]", frozenset(members))
+
+    def _peek(self) -> str:
+        return self._term[self._at : self._at + 1]
