@@ -17,7 +17,7 @@ _TOKENS_PER_MESSAGE = 6
 # Kept free for what the estimate may miss.
 _RESERVE = 0.05
 # A photo belongs in no history: neither a picture nor its bytes as text.
-_DATA_URL = re.compile(r"data:[\w/+.-]{0,60};base64,[A-Za-z0-9+/=\s]{0,10000000}")
+_DATA_URL = re.compile(r"data:[\w/+.-]{0,60};base64,[A-Za-z0-9+/=]*")
 
 
 def text_tokens(text: str) -> int:

@@ -130,7 +130,7 @@ def _sentences(answer: str) -> list[str]:
 def _plain(sentence: str) -> str:
     """Return a sentence as it is matched: full-width forms folded, emphasis removed."""
     folded = unicodedata.normalize("NFKC", sentence).lower().replace("’", "'")
-    return re.sub(r"[*_`#\u200b-\u200d\ufeff]", "", folded)
+    return re.sub(r"[*_`#\u200b-\u200d\ufeff]", "", folded).rstrip(" .。!…\n")
 
 
 def _problem(plain: str, context: str, *, no_comfort: bool) -> Problem | None:
@@ -181,6 +181,7 @@ _NO_DRUG = re.compile(
 _CHANGE = re.compile(
     r"(?:停用|停掉|停药|停服|加大|加量|减量|增加|减少|换成|换用|改用)[^,，。]{0,8}"
     r"(?:药|滴眼|剂量|用量|胰岛素|激素|阿司匹林|华法林)|(?:停药|加量|减量|把药停)"
+    r"|(?:剂量|用量|药量)[^,，。]{0,4}(?:加大|增加|加倍|减少|减半|调高|调低)"
     r"|\b(?:stop|discontinue|increase|reduce|double|halve|switch|skip)\s+(?:\w+\s+){0,3}"
     r"(?:dos(?:e|age)|drops|medicines?|medications?|tablets?|insulin|steroids?|aspirin|warfarin|"
     r"blood thinners?)\b"
@@ -192,11 +193,12 @@ _WARNS = re.compile(
 
 _DISEASE_ZH = (
     r"(?:青光眼|白内障|结膜炎|角膜炎|葡萄膜炎|虹膜炎|睑缘炎|视神经炎|麦粒肿|霰粒肿|飞蚊症|干眼|"
-    r"视网膜|黄斑|糖网|近视|远视|散光|弱视|斜视|翼状胬肉|糖尿病|高血压|\w{0,6}(?:炎|病|症|障|变性|"
-    r"脱离|出血|阻塞|水肿|裂孔|肿瘤|感染))"
+    r"视网膜|黄斑|糖网|近视|远视|散光|弱视|斜视|翼状胬肉|糖尿病|高血压|"
+    r"\w{0,6}(?:炎|病(?!人|史|情)|症(?!状)|障|变性|脱离|出血|阻塞|水肿|裂孔|肿瘤|感染))"
 )
 _DIAGNOSIS_ZH = re.compile(
-    rf"(?:您|你|患者|孩子|老人|他|她)(?:这|的情况|目前|现在|已经|肯定|一定|明显|显然|确实|很可能|"
+    r"(?:您|你)(?:的?(?:孩子|妈妈|母亲|爸爸|父亲|老伴|家人|左眼|右眼|双眼|眼睛))?"
+    rf"(?:这|的情况|目前|现在|已经|肯定|一定|明显|显然|确实|很可能|"
     rf"大概率|应该|就)*(?:得了|患有|患了|得的是|患的是|确诊|就是|是得了|有|是|没有|没得|并没有|不是)"
     rf"(?:了|为|典型的|轻度|中度|重度|早期|晚期|急性|慢性|一种|的)*{_DISEASE_ZH}"
     rf"|(?:这|那|症状)(?:就是|肯定是|一定是|明显是|显然是|是典型的){_DISEASE_ZH}"
@@ -204,9 +206,9 @@ _DIAGNOSIS_ZH = re.compile(
     rf"|(?:排除|不可能是){_DISEASE_ZH}"
 )
 _HEDGED_ZH = re.compile(
-    r"如果|假如|倘若|若|要是|是否|有没有|吗|[?？]|一旦|提到|您说|你说|告诉|曾|可能(?!性)|也许|或许|"
-    r"不能|无法|不代表|不等于|不意味|不是说|医生(?:会|才能|可以|能)|需要医生|才能|以便|为了|建议.{0,12}排除|"
-    r"检查.{0,12}排除|人群"
+    r"如果|假如|倘若|若|要是|是否|有没有|吗|[?？]|一旦|提到|您说|你说|告诉|曾|(?<!很)可能(?!性)|"
+    r"也许|或许|不能|无法|不代表|不等于|不意味|不是说|医生(?:会|才能|可以|能)|"
+    r"需要医生|才能|以便|为了|建议.{0,12}排除|检查.{0,12}排除|人群"
 )
 _DISEASE_EN = (
     r"(?:glaucoma|cataracts?|retin\w+|conjunctivitis|keratitis|uveitis|iritis|scleritis|detachment|"
@@ -230,11 +232,11 @@ _HEDGED_EN = re.compile(
 )
 
 _COMFORT = re.compile(
-    r"(?:不用|不需要|不必|无需|没必要|用不着)[^,，。]{0,6}(?:看医生|看眼科|就医|就诊|去医院|担心|检查|治疗|处理|紧张|"
-    r"着急|害怕|复查|急诊)|没(?:什么)?(?:大碍|事|关系|大问题|问题)|无大碍|放心|问题不大|(?:不|并不|不太)(?:严重|"
-    r"要紧|紧急)|(?:一切|完全|都|很|非常|眼睛|眼底)(?:正常|健康)|可以(?:先|再)?(?:等|观察|拖)|"
-    r"(?:会|就能|能)(?:自己|自然|自行|自动)?(?:好|恢复|消失|痊愈|缓解)的?$|自愈|不是(?:急症|大病)|过几天(?:再|就)|"
-    r"没有(?:任何)?(?:危险|异常)"
+    r"(?:不用|不需要|不必|无需|没必要|用不着)[^,，。]{0,6}(?:看医生|看眼科|就医|就诊|去医院|"
+    r"担心|检查|治疗|处理|紧张|着急|害怕|复查|急诊)|没(?:什么)?(?:大碍|事|关系|大问题|问题)|无大碍|放心|问题不大|"
+    r"(?:不|并不|不太)(?:严重|要紧|紧急)|(?:一切|完全|都|很|非常|眼睛|眼底)(?:正常|健康)|可以(?:先|再)?(?:等|观察|拖)|"
+    r"(?:会|就能|能)(?:自己|自然|自行|自动)?(?:好|恢复|消失|痊愈|缓解)的?$|自愈|"
+    r"不是(?:急症|大病)|过几天(?:再|就)|没有(?:任何)?(?:危险|异常)"
     r"|\bno need (?:to|for)\b.{0,20}\b(?:see|visit|go|worry|doctor|hospital|check)"
     r"|\b(?:don't|do not|needn't|doesn't|does not) (?:need|have) to\b.{0,12}\b"
     r"(?:see|visit|go|worry|be)"
@@ -246,19 +248,21 @@ _COMFORT = re.compile(
     r"|\brest assured\b|\bclean bill\b|\bno (?:danger|cause for concern|signs? of anything)\b"
 )
 _NOT_COMFORT = re.compile(
-    r"不要以为|别以为|不代表|不等于|不意味|不能说明|不能排除|即使|就算|哪怕|不可以|不能等|不要等|不能拖|放心不下|"
+    r"不要以为|别以为|不代表|不等于|不意味|不能说明|不能排除|即使|就算|哪怕|不可以|"
+    r"不能等|不要等|不能拖|放心不下|能保证|"
     r"\b(?:doesn't mean|does not mean|even if|cannot rule out|can't wait|cannot wait|not safe)\b"
 )
 _PROMISE = re.compile(
     r"(?:保证|一定能|一定会|肯定能|肯定会|百分之?百|100%)[^,，。]{0,10}(?:好|恢复|治愈|痊愈|没事|复明|看清)"
     r"|\b(?:i promise|i guarantee|guaranteed to"
-    r"|will (?:definitely|certainly|surely|fully|completely) (?:recover|heal|be cured|improve|get better)|100% (?:cured|safe|sure))"
+    r"|will (?:definitely|certainly|surely|fully|completely) "
+    r"(?:recover|heal|be cured|improve|get better)|100% (?:cured|safe|sure))"
 )
 _HARM = re.compile(
     r"(?:母乳|蜂蜜|茶水|尿|口水|白酒|牙膏|香油|盐水)[^,，。]{0,8}(?:滴|洗|敷|涂|点)|(?:滴|洗|敷|涂)"
     r"[^,，。]{0,4}(?:母乳|蜂蜜|尿|口水|白酒)|自己[^,，。]{0,6}(?:拔出|取出|挑出|抠出)|(?:剩下|以前剩|家里剩|别人)"
-    r"的?[^,，。]{0,4}(?:眼药|药水|药)|\b(?:breast ?milk|honey|urine|saliva)\b.{0,30}\beyes?\b|\b(?:pull|take|remove) "
-    r"(?:it|the (?:object|glass|metal|splinter)) out\b|\bleft-?over (?:drops|antibiotics|medicine)"
+    r"的?[^,，。]{0,4}(?:眼药|药水|药)|\b(?:breast ?milk|honey|urine|saliva)\b.{0,30}\beyes?\b"
+    r"|\b(?:pull|take|remove) (?:it|the (?:object|glass|metal|splinter)) out\b|\bleft-?over (?:drops|antibiotics|medicine)"
 )
 _SPEAKS_OF_PHOTO = re.compile(
     r"照片|图片|眼底|图像|拍|识别结果|检测结果|\b(?:photo|photograph|image|picture|fundus|retina)",

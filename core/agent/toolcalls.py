@@ -95,7 +95,8 @@ def showable(text: str) -> str:
 
 
 _SUSPICION = re.compile(
-    r"<(?:[|｜/a-zA-Z_]|$)|\{|```|\[(?:T|$)|^[ \t*#]*(?:Thought|Action|Final Answer|思考|行动|动作)",
+    r"<(?:[|｜/a-zA-Z_]|$)|\{|```|\[(?:T|$)"
+    r"|^[ \t*#]*(?:Thought|Action|Final Answer|思考|行动|动作)",
     re.MULTILINE | re.IGNORECASE,
 )
 

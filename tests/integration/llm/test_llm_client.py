@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -51,7 +54,7 @@ async def ask(client: LlmClient, request: ChatRequest | None = None) -> tuple[st
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 the fake has no event for it
             await asyncio.sleep(0.01)
 
 
@@ -405,10 +408,6 @@ class TestSeveralServers:
 @pytest.mark.bench
 async def test_cpu_of_a_short_streamed_answer(capsys: pytest.CaptureFixture[str]) -> None:
     """Client and fake share the process, so this is an upper bound; see also make bench."""
-    import os
-    import subprocess
-    import sys
-
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.fakes.llm", "--port", "0"],
         stdout=subprocess.PIPE,

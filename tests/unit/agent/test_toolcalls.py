@@ -20,7 +20,11 @@ TOOLS = (
     ToolSpec(
         "read_fundus_photo",
         "",
-        {"type": "object", "properties": {"photo_id": {"type": "string"}}, "required": ["photo_id"]},
+        {
+            "type": "object",
+            "properties": {"photo_id": {"type": "string"}},
+            "required": ["photo_id"],
+        },
     ),
     ToolSpec(
         "search_knowledge",
@@ -57,9 +61,7 @@ def _plain(value: Any) -> str:
 
 
 def _coder(name: str, arguments: dict[str, Any]) -> str:
-    inside = "".join(
-        f"<parameter={k}>\n{_plain(v)}\n</parameter>\n" for k, v in arguments.items()
-    )
+    inside = "".join(f"<parameter={k}>\n{_plain(v)}\n</parameter>\n" for k, v in arguments.items())
     return f"<tool_call>\n<function={name}>\n{inside}</function>\n</tool_call>"
 
 
@@ -75,7 +77,8 @@ def _dsml(name: str, arguments: dict[str, Any]) -> str:
 
 def _glm(name: str, arguments: dict[str, Any]) -> str:
     inside = "".join(
-        f"<arg_key>{k}</arg_key>\n<arg_value>{_plain(v)}</arg_value>\n" for k, v in arguments.items()
+        f"<arg_key>{k}</arg_key>\n<arg_value>{_plain(v)}</arg_value>\n"
+        for k, v in arguments.items()
     )
     return f"<tool_call>{name}\n{inside}</tool_call>"
 
@@ -110,7 +113,9 @@ FORMS: dict[str, Callable[[str, dict[str, Any]], str]] = {
     ),
     "glm": _glm,
     "react": lambda n, a: f"\nThought: x\nAction: {n}\nAction Input: {_json(a)}\n",
-    "react json": lambda n, a: _json({"thought_process": "x", "action": {"name": n, "parameters": a}}),
+    "react json": lambda n, a: _json(
+        {"thought_process": "x", "action": {"name": n, "parameters": a}}
+    ),
     "name in tags": lambda n, a: f"<tool_call>\n<function>{n}</function>\n{_json(a)}\n</tool_call>",
     "mistral": lambda n, a: f"[TOOL_CALLS][{_json({'name': n, 'arguments': a})}]",
 }
@@ -121,9 +126,9 @@ words = st.text(
     st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="\u2028\u2029"),
     max_size=40,
 )
-safe_words = st.text(st.sampled_from("阿托品 eye_01.png-12’，。aZ9"), min_size=1, max_size=30).filter(
-    lambda s: s == s.strip()
-)
+safe_words = st.text(
+    st.sampled_from("阿托品 eye_01.png-12’，。aZ9"), min_size=1, max_size=30
+).filter(lambda s: s == s.strip())
 around = st.text(st.sampled_from("我看一下，好的。 abcXYZ123!?()\n-*"), max_size=60)
 
 
@@ -176,8 +181,8 @@ MARKUP = (
     "<tool_call>", "</tool_call>", "<|action_start|><|plugin|>", "<|action_end|>", "{", "}", '"',
     "'", '"name"', ":", "search_knowledge", '"arguments"', "<function=", "</function>", "Action:",
     "<parameter=", "</parameter>", ">", "\n", "<arg_key>", "</arg_key>", "<arg_value>", "```",
-    "<think>", "</think>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "Observation:", "Thought:", "[", "]",
-    "\\", "1*2", ",", "<|python_tag|>", "current_time", "(", ")",
+    "<think>", "</think>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "Observation:", "Thought:",
+    "[", "]", "\\", "1*2", ",", "<|python_tag|>", "current_time", "(", ")",
 )  # fmt: skip
 
 
@@ -189,8 +194,8 @@ def test_any_mixture_of_markup_is_survived(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", [*MARKUP, '{"a":', "<tool_call>{", '{"name":"current_time","arguments":{}}', "Action: x\n",
-             "<function=a>\n", "Thought: ", "x", "**", "{'", "<|action_start|> "]
+    "unit", [*MARKUP, '{"a":', "<tool_call>{", '{"name":"current_time","arguments":{}}',
+             "Action: x\n", "<function=a>\n", "Thought: ", "x", "**", "{'", "<|action_start|> "]
 )  # fmt: skip
 def test_a_megabyte_of_hostile_text_is_quick(unit: str) -> None:
     text = (unit * (1_000_000 // len(unit) + 1))[:1_000_000]
@@ -215,7 +220,10 @@ FOUND = [("search_knowledge", {"query": "干眼"})]
      "tool:search_knowledge", "search_knowledge_tool", "SEARCH_KNOWLEDGE", "`search_knowledge`"],
 )  # fmt: skip
 def test_drifted_names_are_found(name: str) -> None:
-    assert calls(f"<tool_call>{_json({'name': name, 'arguments': {'query': '干眼'}})}</tool_call>") == FOUND
+    assert (
+        calls(f"<tool_call>{_json({'name': name, 'arguments': {'query': '干眼'}})}</tool_call>")
+        == FOUND
+    )
 
 
 @pytest.mark.parametrize("name", ["search", "knowledge", "rm", "", "search_knowledge2", "读片"])
@@ -241,7 +249,7 @@ def test_two_tools_alike_are_neither() -> None:
         '{"name": "search_knowledge", "arguments": {"query": "干眼",},}',
         '{name: "search_knowledge", arguments: {query: "干眼"}}',
         '{{"name": "search_knowledge", "arguments": {{"query": "干眼"}}}}',
-        '{“name”：“search_knowledge”，“arguments”：{“query”：“干眼”}}',
+        "{“name”：“search_knowledge”，“arguments”：{“query”：“干眼”}}",
         '{"name": "search_knowledge", "arguments": "{\\"query\\": \\"干眼\\"}"}',
         '{"name": "search_knowledge", "parameters": {"query": "干眼"}}}}',
         '{"name": "search_knowledge", "arguments": {"query": "干眼"}',
@@ -316,7 +324,11 @@ def test_text_around_a_call_stays() -> None:
 
 
 def test_markers_never_reach_a_person() -> None:
-    for text in ("<|action_start|><|plugin|>好的<|action_end|>", "好的<|im_end|>", "好的</tool_call>"):
+    for text in (
+        "<|action_start|><|plugin|>好的<|action_end|>",
+        "好的<|im_end|>",
+        "好的</tool_call>",
+    ):
         assert toolcalls.parse(text, (), TOOLS).text == "好的"
 
 
