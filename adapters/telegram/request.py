@@ -148,8 +148,6 @@ class BotRequest(BaseRequest):
                     raise FileNotFoundError
                 if response.status != 200:
                     raise ServerFailed(f"HTTP {response.status} to a download")
-                if (response.content_length or 0) > limit_bytes:
-                    raise TooLarge("longer than accepted")
                 async for chunk in response.content.iter_any():
                     data += chunk
                     if len(data) > limit_bytes:

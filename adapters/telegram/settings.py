@@ -43,20 +43,20 @@ class TelegramSettings(BaseModel):
     base_file_url: str = "https://api.telegram.org/file/bot"
     mode: Literal["polling", "webhook"] = "polling"
     webhook_url: str | None = None
-    webhook_path: str = Field("/telegram/webhook", pattern=r"^/[\w/-]+$")
+    webhook_path: str = Field(default="/telegram/webhook", pattern=r"^/[\w/-]+$")
     webhook_secret: SecretStr | None = None
-    webhook_max_connections: int = Field(20, ge=1, le=100)
+    webhook_max_connections: int = Field(default=20, ge=1, le=100)
     proxy: SecretStr | None = None
-    poll_timeout_s: int = Field(50, ge=1, le=50)
-    connect_timeout_s: float = Field(5.0, gt=0)
-    request_timeout_s: float = Field(20.0, gt=0)
+    poll_timeout_s: int = Field(default=50, ge=1, le=50)
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    request_timeout_s: float = Field(default=20.0, gt=0)
     drafts: bool = True
     menu: bool = True
-    messages_per_s: float = Field(25.0, gt=0)
-    chat_messages_per_s: float = Field(1.0, gt=0)
-    chat_burst: int = Field(3, ge=1, le=10)
-    group_messages_per_min: int = Field(20, ge=11)
-    longest_wait_s: float = Field(1.5, ge=0)
+    messages_per_s: float = Field(default=25.0, gt=0)
+    chat_messages_per_s: float = Field(default=1.0, gt=0)
+    chat_burst: int = Field(default=3, ge=1, le=10)
+    group_messages_per_min: int = Field(default=20, ge=11)
+    longest_wait_s: float = Field(default=1.5, ge=0)
 
     @field_validator("token")
     @classmethod

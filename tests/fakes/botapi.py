@@ -106,6 +106,9 @@ class BotApi(State):
             method = self._method(request.match_info["token"], name)
             parameters = await _parameters(request)
             fault = self._fault(name, parameters)
+            if fault is not None and fault.kind == "slow":
+                await asyncio.sleep(0.1)
+                fault = None
             if fault is None:
                 result = method(self, parameters)
                 if asyncio.iscoroutine(result):
@@ -175,6 +178,7 @@ class BotApi(State):
                 raise Refused(*_FAULT_TEXTS[kind])
 
     async def _download(self, request: web.Request) -> web.Response:
+        self.requests += 1
         found = self.files.get(request.match_info["path"].rpartition("/")[2])
         if request.match_info["token"] != self.token or found is None:
             return web.Response(status=404)

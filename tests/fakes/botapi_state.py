@@ -30,6 +30,7 @@ class Fault:
     - ``garbage``: 200, not JSON; ``strange``: 200, not a message
     - ``hang``: no answer; ``cut``: read, not done, connection closed
     - ``lost``: done, but the connection closed before the answer
+    - ``slow``: done 0.1 s later
     """
 
     kind: str

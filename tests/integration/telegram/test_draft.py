@@ -119,6 +119,28 @@ async def test_closing_waits_for_the_message_under_way(api: BotApi, channel):
     assert api.texts() == []
 
 
+async def test_a_message_that_arrives_after_closing_is_taken_away_too(
+    api: BotApi, channel, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "_CLOSE_TIMEOUT_S", 0.02)
+    channel._drafting.native = False
+    api.fault("slow", "sendMessage")
+    draft = channel.draft(CHAT)
+    await draft.show("first")
+    await draft.close()
+    await api.until(lambda: api.accepted("deleteMessage"))
+    assert api.texts() == []
+
+
+async def test_a_removal_that_fails_is_tried_again(api: BotApi, channel):
+    channel._drafting.native = False
+    api.fault("429", "deleteMessage", retry_after=1)
+    draft = channel.draft(CHAT)
+    await shown(api, draft, "first", "sendMessage", 1)
+    await draft.close()
+    assert api.texts() == []
+
+
 async def test_a_text_longer_than_a_message_shows_its_beginning(api: BotApi, channel):
     draft = channel.draft(CHAT)
     await shown(api, draft, "😀" * 3000, "sendMessageDraft", 1)

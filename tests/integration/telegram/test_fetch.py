@@ -34,12 +34,18 @@ async def test_a_claimed_size_over_the_limit_asks_nothing(api, channel, photo):
         assert "20 MB" in text(language, caught.value.text_key, **caught.value.fields)
 
 
-@pytest.mark.parametrize("told", [300_002, None])
-async def test_a_real_size_over_the_limit_is_not_read_whole(api, channel, photo, told):
-    if told is None:  # Telegram itself does not know
-        api.files["f1"] = (api.files["f1"][0], 0)
+@pytest.mark.parametrize(
+    ("told", "known", "asked"),
+    [(300_002, 300_002, 0), (None, 300_002, 1), (None, 0, 2)],
+    ids=["claimed with the message", "known to getFile", "seen while reading"],
+)
+async def test_a_size_over_the_limit_stops_as_early_as_it_is_known(
+    api, channel, photo, told, known, asked
+):
+    api.files["f1"] = (api.files["f1"][0], known)
     with pytest.raises(PatientError, match="too_large"):
         await channel.fetch(replace(photo, size_bytes=told), limit_bytes=100_000)
+    assert api.requests == asked
 
 
 async def test_what_telegram_finds_too_big(api, channel):

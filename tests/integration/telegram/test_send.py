@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import traceback
 from dataclasses import replace
 
 import pytest
@@ -72,7 +73,7 @@ async def test_each_failure_has_its_meaning(
     assert type(caught.value) is raised
     assert {name: getattr(caught.value, name) for name in facts} == facts
     assert len(api.texts()) == (1 if fault["kind"] == "lost" else 0)
-    assert "test-token" not in "".join(map(str, _chain(caught.value)))
+    assert "test-token" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_pause_stops_one_chat_only(api: BotApi, channel: TelegramChannel):
@@ -108,8 +109,10 @@ async def test_no_connection_in_time(api: BotApi, a_channel):
             one.connect_ex(full.getsockname())
         address = f"http://127.0.0.1:{full.getsockname()[1]}/bot"
         async with a_channel(base_url=address, request_timeout_s=5) as channel:
-            with pytest.raises(Unreachable):
+            with pytest.raises(Unreachable) as caught:
                 await channel.send(CHAT, say("answer", "a"), key="1.1")
+        # aiohttp's own error names the address, and so the token.
+        assert "test-token" not in "".join(traceback.format_exception(caught.value))
         for one in waiting:
             one.close()
 
@@ -214,9 +217,3 @@ async def test_our_own_pace_hands_back_what_would_wait_too_long(api: BotApi, a_c
             await channel.send(CHAT, say("answer", "3"), key="1.3")
     assert 0.5 < caught.value.retry_after_s <= 1.0
     assert api.texts() == ["1", "2"]
-
-
-def _chain(error: BaseException | None):
-    while error is not None:
-        yield repr(error)
-        error = error.__cause__ or error.__context__

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import unused_port
 
+from adapters.telegram import channel as module
 from tests.fakes.botapi import BotApi
 
 SECRET = "s3cret_of-the-hook"
@@ -109,6 +110,16 @@ async def test_a_body_without_length_is_cut_off(hook):
         with contextlib.suppress(aiohttp.ClientConnectionError):
             async with session.post(hook, data=endless(), headers=HEADER) as answer:
                 assert answer.status == 413
+
+
+async def test_a_webhook_that_was_taken_away_is_set_again(api, intake, a_channel, monkeypatch):
+    monkeypatch.setattr(module, "_WEBHOOK_CHECK_S", 0.02)
+    url = "https://clinic.example/telegram/webhook"
+    async with a_channel(running=True, mode="webhook", webhook_url=url, webhook_secret=SECRET):
+        for _ in range(2):
+            await api.until(lambda: api.webhook.get("url") == url)
+            api.webhook = {}
+    assert api.accepted("setWebhook")[1]["params"]["secret_token"] == SECRET
 
 
 async def test_polling_mode_has_no_route(intake, channel):
