@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.fundus import field, quality
+
+
+def a_disc(
+    width: int, height: int, radius: int, centre: tuple[int, int], level: int = 150
+) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    inside = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2
+    return (inside[..., None] * np.array([level, level * 0.5, level * 0.2])).astype(np.uint8)
+
+
+def test_finds_the_disc_inside_its_surround() -> None:
+    found = field.find(a_disc(1000, 700, 300, (480, 350)))
+    assert found.dark_surround
+    assert abs(found.left - 180) <= 6
+    assert abs(found.right - 780) <= 6
+    assert abs(found.top - 50) <= 6
+    assert abs(found.bottom - 650) <= 6
+    assert 0.74 < found.fill < 0.84
+    assert found.touches == 0
+
+
+def test_a_photo_without_surround_is_its_own_field() -> None:
+    pixels = np.full((200, 300, 3), 120, np.uint8)
+    found = field.find(pixels)
+    assert (found.width, found.height, found.dark_surround) == (300, 200, False)
+
+
+def test_black_photo_is_its_own_field() -> None:
+    found = field.find(np.zeros((200, 300, 3), np.uint8))
+    assert (found.width, found.height, found.fill) == (300, 200, 0.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(32, 500), st.integers(32, 500), st.integers(0, 400), st.integers(0, 255),
+    st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_any_picture_has_a_field_inside_it(
+    width: int, height: int, radius: int, level: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    centre = (int(rng.integers(width)), int(rng.integers(height)))
+    pixels = a_disc(width, height, radius, centre, level)
+    found = field.find(pixels)
+    assert 0 <= found.left < found.right <= width
+    assert 0 <= found.top < found.bottom <= height
+    square = field.square(pixels, found, 64)
+    assert square.shape == (64, 64, 3)
+    measures = quality.measure(square, found)
+    assert all(np.isfinite([measures.sharpness, measures.level, measures.burnt, measures.glare]))
+    quality.causes(measures, on_screen=False)
+
+
+def test_square_keeps_the_shape() -> None:
+    pixels = np.full((100, 200, 3), 90, np.uint8)
+    square = field.square(pixels, field.find(pixels), 64)
+    assert square[:15].max() == 0
+    assert square[-15:].max() == 0
+    assert square[17:47].min() == 90
+
+
+def test_causes_name_what_is_wrong() -> None:
+    rng = np.random.default_rng(1)
+    texture = rng.integers(0, 60, (700, 700, 1)).astype(np.uint8)
+
+    def causes_of(pixels: np.ndarray, shrunk: float = 1.0) -> tuple[str, ...]:
+        found = field.find(pixels)
+        measures = quality.measure(field.square(pixels, found, 448), found, shrunk=shrunk)
+        return quality.causes(measures, on_screen=False)
+
+    disc = a_disc(700, 700, 320, (350, 350))
+    sharp = np.where(disc.max(2, keepdims=True) > 0, disc + texture, 0).astype(np.uint8)
+    assert causes_of(sharp) == ()
+    assert causes_of(disc) == ("blur",)
+    assert causes_of(a_disc(700, 700, 320, (350, 350), 31))[0] == "dark"
+    assert "too_small" in causes_of(sharp[::5, ::5])
+    assert "too_small" not in causes_of(sharp[::5, ::5], shrunk=5.0)
+    burnt = np.where(disc.max(2, keepdims=True) > 0, np.uint8(255), np.uint8(0)).repeat(3, 2)
+    assert causes_of(burnt)[0] == "bright"

@@ -1,0 +1,68 @@
+"""From a labelled folder to weights, manifest and model card, in one command.
+
+python -m training.fundus --data ../shared/fundus
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.fundus import samples
+from training.fundus.labels import Row, conflicting, data_sha256, fingerprint, load, training_rows
+from training.fundus.train import Plan, train
+
+HERE = Path(__file__).parent
+WEIGHTS = HERE.parents[1] / "models" / "fundus" / "weights"
+
+
+def main() -> None:
+    """Run the whole chain; an interrupted run goes on where it was."""
+    parser = argparse.ArgumentParser(prog="python -m training.fundus", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with labels.csv and img/")
+    parser.add_argument(
+        "--init", type=Path, help="ImageNet TFLite file; default <data>/init/*.tflite"
+    )
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--run", type=Path, default=HERE / "runs")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps-small", type=int, default=Plan().steps_small)
+    parser.add_argument("--steps-large", type=int, default=Plan().steps_large)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    plan = Plan(steps_small=given.steps_small, steps_large=given.steps_large)
+    init = given.init or next((given.data / "init").glob("*.tflite"))
+    log = HERE / "log"
+    log.mkdir(exist_ok=True)
+
+    rows = training_rows(load(given.data), "train")
+    drop = conflicting(rows, _prints(given.data, rows))
+    rows = [r for r in rows if r.file not in drop]
+    val = training_rows(load(given.data), "val")
+    facts = {
+        "plan": dataclasses.asdict(plan),
+        "train_rows": len(rows),
+        "val_rows": len(val),
+        "dropped_conflicting": sorted(drop),
+        "train_sha256": data_sha256(given.data, rows),
+        "val_sha256": data_sha256(given.data, val),
+    }
+    (log / "data.json").write_text(json.dumps(facts, indent=1) + "\n")
+    print(json.dumps(facts, indent=1), flush=True)
+    net = train(given.data, init, rows, val, plan, given.run, log / "train.jsonl")
+    from training.fundus.package import package  # noqa: PLC0415  training needs none of it
+
+    package(net, given.data, rows, val, plan, facts, given.weights)
+
+
+def _prints(folder: Path, rows: list[Row]) -> np.ndarray:
+    return np.stack([fingerprint(samples.open_cropped(folder / r.file)) for r in rows])
+
+
+if __name__ == "__main__":
+    main()
