@@ -54,6 +54,8 @@ class EventStream:
         trace: TracebackType | None,
     ) -> bool:
         self._request.app[OPEN_STREAMS].discard(self)
+        if isinstance(error, TimeoutError) and self._request.transport is not None:
+            self._request.transport.abort()  # a polite end would wait for the reader once more
         # A reader that went away or takes nothing ends its stream; nobody has to hear of it.
         return isinstance(error, (ConnectionError, TimeoutError))
 

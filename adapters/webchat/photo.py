@@ -1,8 +1,15 @@
-"""Pictures of a conversation, only for who holds that conversation."""
+"""Pictures of a conversation, only for who holds that conversation.
+
+The conversation shows a small copy; a phone on mobile data fetches the whole picture only when
+the person opens it. The copy is made on the way out, so nothing derived has to be kept or erased.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 
 from aiohttp import web
 
@@ -13,6 +20,9 @@ from core.ports import Blobs, History
 
 _HISTORY_LIMIT = 10_000
 _REMEMBERED_CHATS = 256
+_SMALL_PX = 800  # twice the width of a bubble on a phone
+_SMALL_BYTES = 150_000  # below, the whole picture is as good as a copy
+_LARGEST_PX = 80_000_000
 # By the first bytes; anything else is offered as a file to save, never shown.
 _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -29,6 +39,31 @@ def picture_type(data: bytes) -> str | None:
     return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
+def small_copy(data: bytes) -> bytes | None:
+    """Return a JPEG of at most `_SMALL_PX` a side without metadata, or None when there is none.
+
+    Opens HEIC too, which phones send and most browsers cannot show.
+    """
+    # Loaded at the first large photo: a process that never shows one stays small.
+    import pillow_heif  # noqa: PLC0415
+    from PIL import Image, ImageOps  # noqa: PLC0415
+
+    pillow_heif.register_heif_opener(thumbnails=False)  # pyright: ignore[reportUnknownMemberType]
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            if picture.width * picture.height > _LARGEST_PX:
+                return None
+            picture.draft("RGB", (_SMALL_PX, _SMALL_PX))  # JPEG decodes at ½, ¼ or ⅛ for free
+            small = ImageOps.exif_transpose(picture).convert("RGB")
+        small.thumbnail((_SMALL_PX, _SMALL_PX))
+        out = BytesIO()
+        small.save(out, "JPEG", quality=82, exif=b"")
+        return out.getvalue()
+    # Pillow's decoders raise whatever the broken file leads them to.
+    except Exception:
+        return None
+
+
 class Photos:
     """Serves ``GET /chat/photo/{blob}``."""
 
@@ -36,6 +71,7 @@ class Photos:
         self._account = account
         self._history = history
         self._blobs = blobs
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="small-copy")
         self._known: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -49,6 +85,11 @@ class Photos:
         except PatientError as error:
             raise web.HTTPNotFound from error
         kind = picture_type(data)
+        if "small" in request.query and len(data) > _SMALL_BYTES:
+            loop = asyncio.get_running_loop()
+            smaller = await loop.run_in_executor(self._executor, small_copy, data)
+            if smaller is not None:
+                data, kind = smaller, "image/jpeg"
         headers = {
             "Content-Type": kind or "application/octet-stream",
             "Cache-Control": "private, max-age=86400, immutable",

@@ -54,7 +54,8 @@
     files.delete(id);
   }
 
-  function draw(entry) {
+  const draw = (entry) => stayAtEnd(() => paint(entry));
+  function paint(entry) {
     let bubble = bubbles.get(entry.id);
     if (!bubble) {
       bubble = make("article", "message patient");
@@ -249,13 +250,18 @@
     if (!link || !viewer.showModal) return; // an old browser follows the link
     event.preventDefault();
     const picture = link.querySelector("img");
-    byId("viewed").src = picture.src;
+    byId("viewed").src = picture.src.startsWith("blob:") ? picture.src : link.href; // the whole picture
     byId("viewed").alt = picture.alt;
     viewer.showModal();
   });
 
   // ---- reading
   const atEnd = () => innerHeight + scrollY > document.documentElement.scrollHeight - 160;
+  const stayAtEnd = (change) => { // what grows at the bottom must not push the last words away
+    const follow = atEnd();
+    change();
+    if (follow) toLatest();
+  };
   const toLatest = () => { byId("jump").hidden = true; scrollTo(0, document.documentElement.scrollHeight); };
   function show(article) { // the beginning of a long answer, not its end
     const room = innerHeight - document.querySelector("footer").offsetHeight;
@@ -286,7 +292,7 @@
     }
     if (item.author !== "patient") progress({ typing: false, draft: "" }, true);
     log.append(article);
-    if (follow) show(article);
+    if (follow || article.classList.contains("emergency")) show(article);
     else byId("jump").hidden = false;
   }
 
@@ -310,8 +316,10 @@
   function lost() {
     if (lostTimer) return;
     lostTimer = setTimeout(() => {
-      byId("connection").textContent = say.connection_lost;
-      byId("connection").hidden = false;
+      stayAtEnd(() => {
+        byId("connection").textContent = say.connection_lost;
+        byId("connection").hidden = false;
+      });
     }, 2500);
   }
   function alive() {

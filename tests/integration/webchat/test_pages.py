@@ -1,16 +1,32 @@
 from __future__ import annotations
 
+from io import BytesIO
+
 import aiohttp
+import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from adapters.http.server import HttpServer
 from adapters.webchat.channel import WebChat
+from adapters.webchat.photo import small_copy
 from adapters.webchat.settings import WebChatSettings
 from core.errors import ConfigError
 from core.message import Address
 from core.reply import Image, Paragraph, Reply, Text, say
 from tests.fakes.core_fakes import FakeBlobs, FakeConversations
 from tests.integration.webchat.test_posts import JPEG, SCRIPT, photo_form
+
+
+def a_large_photo() -> bytes:
+    """A noisy camera JPEG, lying on its side, with the place it was taken."""
+    noise = np.random.default_rng(1).integers(0, 255, (900, 1200, 3), dtype=np.uint8)
+    exif = Picture.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8825)[1] = "N"
+    out = BytesIO()
+    Picture.fromarray(noise).save(out, "JPEG", quality=60, exif=exif)
+    return out.getvalue()
 
 
 async def test_the_page_carries_its_protection(site, browser):
@@ -146,6 +162,29 @@ async def test_pictures_are_for_their_own_conversation(site, browser, stranger):
     del site.blobs.files[card]
     async with browser.get(f"/chat/photo/{card}") as answer:  # erased
         assert answer.status == 404
+
+
+async def test_the_conversation_shows_a_small_copy_without_metadata(site, browser):
+    original = a_large_photo()
+    async with browser.post("/chat/photos", data=photo_form(original), headers=SCRIPT) as answer:
+        assert answer.status == 202
+    blob = site.conversations.accepted[0].attachments[0].ref
+    async with browser.get("/chat") as page:
+        assert f'src="/chat/photo/{blob}?small=1"' in await page.text()
+    async with browser.get(f"/chat/photo/{blob}") as answer:
+        assert await answer.read() == original
+    async with browser.get(f"/chat/photo/{blob}?small=1") as answer:
+        assert answer.content_type == "image/jpeg"
+        small = await answer.read()
+    assert len(small) < len(original) / 2
+    with Picture.open(BytesIO(small)) as picture:
+        assert picture.size == (600, 800)  # turned upright as the camera said
+        assert not picture.getexif()
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff" + b"x" * 200_000, b"GIF89a" + b"\xff" * 99])
+def test_no_small_copy_of_what_is_no_picture(data):
+    assert small_copy(data) is None
 
 
 async def test_a_page_in_disguise_is_never_shown(site, browser):

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass
 
 import aiohttp
+from aiohttp import web
 
+from adapters.http.server import HttpServer
+from adapters.http.sse import EventStream
 from adapters.webchat.rooms import MAX_VIEWERS_PER_CHAT
 from core.reply import say
 from tests.integration.webchat.test_posts import SCRIPT
@@ -132,6 +136,30 @@ async def test_a_page_opened_too_often_waits(site, browser):
 async def test_without_a_session_there_is_no_stream(site):
     async with aiohttp.ClientSession(site.base) as nobody, nobody.get("/chat/stream") as answer:
         assert answer.status == 401
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off():
+    ended = asyncio.Event()
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        stream = EventStream(request, write_timeout_s=0.2)
+        async with stream:
+            while True:
+                await stream.send("x" * 100_000)
+        ended.set()
+        return stream.response
+
+    server = HttpServer("127.0.0.1", 0, [web.get("/flood", flood)], shutdown_timeout_s=1)
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+    writer.write(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(5):
+        await ended.wait()
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(1_000_000):
+                pass
+    writer.close()
+    await server.stop()
 
 
 async def test_stopping_the_server_ends_the_streams(site, browser):
