@@ -21,7 +21,7 @@ from core.urgency import Urgency, most_urgent
 
 # Conjunctions may be filled across this many earlier lines of the conversation (3 turns).
 CONTEXT_LINES = 6
-SHORT_ANSWER_CHARS = 16
+PHRASE_GAP_CHARS = 4
 _IS_NOW = re.compile(r"现在(正在)?(发生|出现)|正在发生|happening now|right now")
 _ESCALATED = (Urgency.IMMEDIATE, Urgency.SAME_DAY, Urgency.WITHIN_48_H, Urgency.TWO_WEEKS)
 
@@ -86,7 +86,7 @@ def assess(
     carries = bool(mentions) or (bool(asked) and answer is not None)
     if carries:
         mentions += earlier
-    found = _matches(mentions, book)
+    found = _matches(_without_disease_years(mentions), book)
     return _verdict(found, current, mentions, words, book)
 
 
@@ -152,6 +152,12 @@ def _from_slots(slots: Mapping[str, str], book: RuleBook) -> list[Mention]:
     return [Mention(n, -1, -1, 0, 0, 0, Doubt.NONE, False) for n in names]
 
 
+def _without_disease_years(mentions: Sequence[Mention]) -> list[Mention]:
+    """Drop "for ten years" where it belongs to a disease ("糖尿病十年"), not to the complaint."""
+    diseases = {(m.turn, m.clause) for m in mentions if m.concept == "disease"}
+    return [m for m in mentions if m.concept != "chronic" or (m.turn, m.clause) not in diseases]
+
+
 def _matches(mentions: Sequence[Mention], book: RuleBook) -> list[Match]:
     said: dict[str, list[Mention]] = {}
     for mention in mentions:
@@ -206,7 +212,8 @@ def _verdict(
         return _nothing(words, book)
     wanted: Action = "trigger" if any(a == "trigger" for _, a in weighed) else "confirm"
     chosen = [m for m, a in weighed if a == wanted]
-    ranked = sorted(chosen, key=lambda m: m.rule.urgency.rank)
+    order = list(book.flags)
+    ranked = sorted(chosen, key=lambda m: (m.rule.urgency.rank, order.index(m.rule.flag)))
     flags = tuple(dict.fromkeys(m.rule.flag for m in ranked))
     urgency = most_urgent(*(m.rule.urgency for m in chosen))
     reasons = [f"rule:{f}" for f in flags]
@@ -231,14 +238,24 @@ def _escalators(flags: Sequence[str], mentions: Sequence[Mention], book: RuleBoo
 
 
 def _evidence(ranked: Sequence[Match], current: _Reading) -> tuple[Evidence, ...]:
+    """Return what each flag rests on; words that nearly touch become one phrase."""
     turn = max((m.turn for m in current.mentions), default=-1)
-    found: dict[tuple[str, int, int], Evidence] = {}
-    for ranked_match in ranked:
-        flag = ranked_match.rule.flag
-        for mention in ranked_match.mentions:
-            if mention.start < 0 or mention.turn != turn:
-                continue
-            start, end = current.normal.span(mention.start, mention.end)
-            words = current.normal.source[start:end]
-            found.setdefault((flag, start, end), Evidence(flag, words, start, end))
-    return tuple(found.values())
+    found: list[Evidence] = []
+    for flag in dict.fromkeys(r.rule.flag for r in ranked):
+        spans = sorted(
+            {
+                current.normal.span(m.start, m.end)
+                for r in ranked
+                if r.rule.flag == flag
+                for m in r.mentions
+                if m.start >= 0 and m.turn == turn
+            }
+        )
+        phrases: list[tuple[int, int]] = []
+        for start, end in spans:
+            if phrases and start <= phrases[-1][1] + PHRASE_GAP_CHARS:
+                phrases[-1] = (phrases[-1][0], max(end, phrases[-1][1]))
+            else:
+                phrases.append((start, end))
+        found += [Evidence(flag, current.normal.source[s:e], s, e) for s, e in phrases]
+    return tuple(found)

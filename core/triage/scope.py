@@ -1,4 +1,4 @@
-"""Decide for each thing said whether it is claimed: denied, past, hypothetical, someone's story …
+"""Decide for each thing said whether it is claimed: denied, past, hypothetical, a story.
 
 The method is ConText's (Harkema 2009): trigger words open a scope that runs forwards or
 backwards inside a sentence until a terminating word, extended here to Chinese lists.
