@@ -262,7 +262,8 @@ _HARM = re.compile(
     r"(?:母乳|蜂蜜|茶水|尿|口水|白酒|牙膏|香油|盐水)[^,，。]{0,8}(?:滴|洗|敷|涂|点)|(?:滴|洗|敷|涂)"
     r"[^,，。]{0,4}(?:母乳|蜂蜜|尿|口水|白酒)|自己[^,，。]{0,6}(?:拔出|取出|挑出|抠出)|(?:剩下|以前剩|家里剩|别人)"
     r"的?[^,，。]{0,4}(?:眼药|药水|药)|\b(?:breast ?milk|honey|urine|saliva)\b.{0,30}\beyes?\b"
-    r"|\b(?:pull|take|remove) (?:it|the (?:object|glass|metal|splinter)) out\b|\bleft-?over (?:drops|antibiotics|medicine)"
+    r"|\b(?:pull|take|remove) (?:it|the (?:object|glass|metal|splinter)) out\b"
+    r"|\bleft-?over (?:drops|antibiotics|medicine)"
 )
 _SPEAKS_OF_PHOTO = re.compile(
     r"照片|图片|眼底|图像|拍|识别结果|检测结果|\b(?:photo|photograph|image|picture|fundus|retina)",

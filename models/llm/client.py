@@ -10,15 +10,16 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-import httpx
+import httpcore
 import structlog
 
 from core.agent import toolcalls
 from core.errors import ContextOverflow, ModelUnavailable
 from core.ports import ChatEvent, ChatRequest, Completed, Health, TextDelta, ToolCall
 from models.llm import wire
+from models.llm.http import BROKEN, FAILURES, NOT_CONNECTED, Http
 from models.llm.servers import Server, Servers
 from models.llm.settings import LlmSettings
 from models.llm.sse import SseReader
@@ -26,7 +27,7 @@ from models.llm.visible import VisibleText
 
 _log = structlog.get_logger(__name__)
 
-_ERROR_BODY_LIMIT_BYTES = 8 << 10
+_BODY_LIMIT_BYTES = 8 << 10
 _PROBE_TIMEOUT_S = 2.0
 # After [DONE] only the end of the body is missing; reading it lets the connection be used again.
 _DRAIN_TIMEOUT_S = 0.5
@@ -174,7 +175,7 @@ class LlmClient:
         self._servers = Servers(settings.base_urls, model=settings.model)
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._waiting = 0
-        self._http: httpx.AsyncClient | None = None
+        self._http: Http | None = None
         self._prober: asyncio.Task[None] | None = None
         key = settings.api_key
         self._headers = {"Content-Type": "application/json"}
@@ -184,15 +185,10 @@ class LlmClient:
     async def start(self) -> None:
         """Open the pool and begin to probe; does not wait for any server."""
         connections = self._settings.max_in_flight + len(self._servers.all)
-        self._http = httpx.AsyncClient(
-            # Reading is bounded by our own deadlines, which also cover a trickling server.
-            timeout=httpx.Timeout(5.0, connect=self._settings.connect_timeout_s, read=None),
-            limits=httpx.Limits(
-                max_connections=connections,
-                max_keepalive_connections=connections,
-                keepalive_expiry=30,
-            ),
-            trust_env=False,  # a proxy for the internet must not see the clinic's LLM
+        self._http = Http(
+            self._headers,
+            connect_timeout_s=self._settings.connect_timeout_s,
+            connections=connections,
         )
         self._prober = asyncio.create_task(self._probe_for_ever(), name="llm-prober")
 
@@ -309,13 +305,13 @@ class LlmClient:
             _CallFailed: for every reason.
         """
         server.in_flight += 1
-        response: httpx.Response | None = None
+        response: httpcore.Response | None = None
         try:
             try:
                 async with asyncio.timeout_at(first_by_s):
                     model = server.model or await self._ask_model(server)
                     body = wire.encode(request, self._settings, model=model, thinking=thinking)
-                    response = await self._post(server, body)
+                    response = await self._send(server, "POST", "/v1/chat/completions", body)
                     await self._check(response)
             except TimeoutError:
                 raise _CallFailed("first_token_timeout", elsewhere=False) from None
@@ -332,33 +328,26 @@ class LlmClient:
             if response is not None:
                 await response.aclose()
 
-    async def _post(self, server: Server, body: bytes) -> httpx.Response:
+    async def _send(
+        self, server: Server, method: str, path: str, body: bytes = b""
+    ) -> httpcore.Response:
         if self._http is None:
             raise _CallFailed("stopped", elsewhere=False, blames_server=False)
-        request = self._http.build_request(
-            "POST", f"{server.url}/v1/chat/completions", content=body, headers=self._headers
-        )
         try:
-            return await self._http.send(request, stream=True)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return await self._http.send(method, server.url + path, body)
+        except NOT_CONNECTED as error:
             raise _CallFailed(type(error).__name__, unreachable=True) from None
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+        except BROKEN as error:
             raise _CallFailed(type(error).__name__, stale=True) from None
-        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
+        except (*FAILURES, RuntimeError) as error:  # RuntimeError: the pool was closed meanwhile
             raise _CallFailed(type(error).__name__) from None
 
-    async def _check(self, response: httpx.Response) -> None:
+    async def _check(self, response: httpcore.Response) -> None:
         """Raise unless `response` is the start of an event stream."""
-        status = response.status_code
-        is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
-        if status == 200 and is_stream:
+        status = response.status
+        if status == 200 and _content_type(response).startswith(b"text/event-stream"):
             return
-        body = bytearray()
-        with suppress(httpx.HTTPError):
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > _ERROR_BODY_LIMIT_BYTES:
-                    break
+        body = await _body(response)
         # LMDeploy 0.18 has no code of its own for this, only the words.
         overflow = b"context length" in body and status in {200, 400}
         kind = "error_body" if status == 200 else "refused"
@@ -373,13 +362,12 @@ class LlmClient:
         )
 
     async def _texts(
-        self, response: httpx.Response, answer: _Answer, first_by_s: float, end_by_s: float
+        self, response: httpcore.Response, answer: _Answer, first_by_s: float, end_by_s: float
     ) -> AsyncIterator[str]:
         """Yield visible text until the answer ends."""
         now_s = asyncio.get_running_loop().time
         reader = SseReader()
-        # The byte stream itself: `aiter_raw` counts and guards, per chunk, what we do not need.
-        chunks = cast("httpx.AsyncByteStream", response.stream).__aiter__()
+        chunks = response.aiter_stream()
         deadline_s, n_chunks = first_by_s, 0
         while True:
             try:
@@ -405,25 +393,25 @@ class LlmClient:
 
     async def _ask_model(self, server: Server) -> str:
         """Return the name of the model a server serves, and keep it."""
-        response = await self._get(server, "/v1/models")
-        if response.status_code != 200:
-            raise _CallFailed("models_refused", status=response.status_code)
+        status, body = await self._get(server, "/v1/models")
+        if status != 200:
+            raise _CallFailed("models_refused", status=status)
         try:
-            server.model = str(response.json()["data"][0]["id"])
+            server.model = str(json.loads(body)["data"][0]["id"])
         except (ValueError, KeyError, IndexError, TypeError):
             raise _CallFailed("models_malformed") from None
         return server.model
 
-    async def _get(self, server: Server, path: str) -> httpx.Response:
-        if self._http is None:
-            raise _CallFailed("stopped", elsewhere=False, blames_server=False)
+    async def _get(self, server: Server, path: str) -> tuple[int, bytes]:
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                return await self._http.get(server.url + path, headers=self._headers)
+                response = await self._send(server, "GET", path)
+                try:
+                    return response.status, await _body(response)
+                finally:
+                    await response.aclose()
         except TimeoutError:
             raise _CallFailed("probe_timeout", unreachable=True) from None
-        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
-            raise _CallFailed(type(error).__name__, unreachable=True) from None
 
     async def _probe_for_ever(self) -> None:
         while True:
@@ -433,7 +421,12 @@ class LlmClient:
     async def _probe(self, server: Server) -> None:
         was_reachable = server.is_reachable
         try:
-            status = (await self._get(server, "/health")).status_code
+            try:
+                status, _ = await self._get(server, "/health")
+            except _CallFailed as error:
+                if not error.stale:
+                    raise
+                status, _ = await self._get(server, "/health")  # on a new connection
             if status in {404, 405} or (status == 200 and server.model is None):
                 await self._ask_model(server)  # `serve proxy` has no /health
                 status = 200
@@ -453,8 +446,23 @@ async def _next(chunks: AsyncIterator[bytes], deadline_s: float) -> bytes | None
     except TimeoutError:
         # The patient has waited enough: no other server gets a turn.
         raise _CallFailed("token_timeout", elsewhere=False) from None
-    except httpx.HTTPError as error:
+    except FAILURES as error:
         raise _CallFailed(type(error).__name__) from None
+
+
+async def _body(response: httpcore.Response) -> bytes:
+    """Return a small body, or its beginning if it is not small or breaks off."""
+    body = bytearray()
+    with suppress(*FAILURES):
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > _BODY_LIMIT_BYTES:
+                break
+    return bytes(body)
+
+
+def _content_type(response: httpcore.Response) -> bytes:
+    return next((v for k, v in response.headers if k.lower() == b"content-type"), b"")
 
 
 def _is_error(chunk: dict[str, Any]) -> bool:

@@ -54,17 +54,17 @@ class LlmSettings(BaseModel):
     base_urls: _Texts = ()
     api_key: SecretStr | None = None
     model: str | None = None
-    temperature: float = Field(0.3, ge=0, le=2)
-    top_p: float = Field(0.8, gt=0, le=1)
-    top_k: int = Field(40, ge=0)
-    repetition_penalty: float = Field(1.02, gt=0, le=2)
-    max_completion_tokens: int = Field(1024, ge=16)
-    session_len: int = Field(8192, ge=1024)
-    first_token_timeout_s: float = Field(8, gt=0)
-    total_timeout_s: float = Field(60, gt=0)
-    connect_timeout_s: float = Field(2, gt=0)
-    probe_interval_s: float = Field(5, gt=0)
-    max_in_flight: int = Field(16, ge=1)
+    temperature: float = Field(default=0.3, ge=0, le=2)
+    top_p: float = Field(default=0.8, gt=0, le=1)
+    top_k: int = Field(default=40, ge=0)
+    repetition_penalty: float = Field(default=1.02, gt=0, le=2)
+    max_completion_tokens: int = Field(default=1024, ge=16)
+    session_len: int = Field(default=8192, ge=1024)
+    first_token_timeout_s: float = Field(default=8, gt=0)
+    total_timeout_s: float = Field(default=60, gt=0)
+    connect_timeout_s: float = Field(default=2, gt=0)
+    probe_interval_s: float = Field(default=5, gt=0)
+    max_in_flight: int = Field(default=16, ge=1)
     tool_mode: Literal["native", "text"] = "native"
     thinking: bool = False
     stop: _Texts = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
