@@ -32,9 +32,10 @@ _PROBE_TIMEOUT_S = 2.0
 # After [DONE] only the end of the body is missing; reading it lets the connection be used again.
 _DRAIN_TIMEOUT_S = 0.5
 # A long answer is read in sips: waking for every token costs more than reading it. The first
-# chunks, and so every short answer, are read at once.
+# chunks are read at once, and so is what has already arrived: a read that did not have to wait.
 _CHUNKS_READ_AT_ONCE = 8
 _SIP_S = 0.04
+_WAITED_S = 0.002
 # Finish reasons of an answer that can be used; "error", "abort" and "parse_error" cannot.
 _GOOD_ENDS = frozenset({"stop", "length", "tool_calls"})
 
@@ -370,6 +371,7 @@ class LlmClient:
         chunks = response.aiter_stream()
         deadline_s, n_chunks = first_by_s, 0
         while True:
+            asked_s = now_s()
             try:
                 chunk = await _next(chunks, deadline_s)
                 payloads = reader.feed(chunk) if chunk is not None else reader.close()
@@ -386,7 +388,7 @@ class LlmClient:
             n_chunks += 1
             if answer.is_done:
                 deadline_s = now_s() + _DRAIN_TIMEOUT_S
-            elif n_chunks >= _CHUNKS_READ_AT_ONCE:
+            elif n_chunks > _CHUNKS_READ_AT_ONCE and now_s() - asked_s > _WAITED_S:
                 await asyncio.sleep(_SIP_S)
             if payloads and not answer.is_done:
                 deadline_s = min(now_s() + self._settings.first_token_timeout_s, end_by_s)

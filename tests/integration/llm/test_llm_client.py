@@ -66,6 +66,26 @@ class TestAnswers:
         assert done.finish_reason == "stop"
         assert (done.prompt_tokens, done.completion_tokens) == (24, 3)
 
+    async def test_what_has_arrived_is_read_without_pauses(self) -> None:
+        script = Script(text="请休息。" * 100, chunk_characters=1)
+        async with FakeLlm(script) as llm, a_client(llm) as client:
+            await ask(client)
+            started = time.monotonic()
+            streamed, _ = await ask(client)
+            took_s = time.monotonic() - started
+        assert streamed == "请休息。" * 100
+        assert took_s < 4, "400 pauses of 40 ms would be 16 s"
+
+    async def test_slow_answer_grows_steadily(self) -> None:
+        script = Script(text="请休息。" * 10, chunk_characters=1, chunk_delay_s=0.01)
+        async with FakeLlm(script) as llm, a_client(llm) as client:
+            await ask(client)
+            last_s, longest_s = time.monotonic(), 0.0
+            async for _ in client.stream(a_request()):
+                now_s = time.monotonic()
+                last_s, longest_s = now_s, max(longest_s, now_s - last_s)
+        assert longest_s < 1
+
     @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
     async def test_base_url_with_and_without_v1(self, suffix: str) -> None:
         async with FakeLlm() as llm, a_client(llm.url + suffix) as client:
