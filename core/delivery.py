@@ -151,7 +151,11 @@ class Delivery:
         """Try one row; returns the row to try again, or None when it is settled."""
         channel = self._channels[(address.channel, address.account)]
         await self._pause_until(row.not_before_ms)
-        await channel.ready(address)
+        try:
+            await channel.ready(address, urgent=row.kind == "emergency")
+        except Throttled as error:
+            wait_ms = int((error.retry_after_s or 1.0) * 1000)
+            return replace(row, not_before_ms=self._clock.now_ms() + wait_ms)
         if self._stopping.is_set():
             return row
         now_ms = self._clock.now_ms()

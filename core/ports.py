@@ -75,10 +75,13 @@ class Channel(Protocol):
         """What this channel can do."""
         ...
 
-    async def ready(self, to: Address) -> None:
+    async def ready(self, to: Address, *, urgent: bool) -> None:
         """Wait until the channel's own pace allows the next message to this chat.
 
         Called before the attempt is committed, so that waiting never makes a message uncertain.
+
+        Raises:
+            Throttled: it would take long; come back after `retry_after_s`.
         """
         ...
 
@@ -219,6 +222,16 @@ class FundusReader(Protocol):
 
         Raises:
             PatientError: the file is not a picture we can open; says why.
+            TransientError: too busy now; try again.
+            ConfigError: the weights cannot be loaded.
+        """
+        ...
+
+    async def clean(self, photo: bytes) -> bytes:
+        """Return the photo as it may be stored: upright, as JPEG, without any metadata.
+
+        Raises:
+            PatientError, TransientError: as `read`.
         """
         ...
 

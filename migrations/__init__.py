@@ -46,19 +46,16 @@ def upgrade(url: str, *, to: str = "head", backup_folder: Path | None = None) ->
         to: a revision id, ``head``, or ``base`` for an empty schema.
         backup_folder: where the copy of an SQLite file goes; None = beside the file.
     """
-    from alembic import command  # noqa: PLC0415 costs a second, and only this function needs it
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
     parsed = parse_url(url)
     file = Path(parsed.database or "") if is_sqlite(parsed) else None
     before = current(url) if file is None or file.exists() else None
+    if before == (HEAD if to == "head" else to):
+        return Migrated(before, before or "", None)
+    from alembic import command  # noqa: PLC0415 costs a second, and only real work needs it
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(files("migrations")))
-    script = ScriptDirectory.from_config(config)
-    goal = script.get_current_head() if to == "head" else to
-    if before == goal:
-        return Migrated(before, before or "", None)
     backup = None
     if file is not None and before is not None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -216,6 +216,10 @@ class TelegramChannel:
 
     # ---- out -----------------------------------------------------------------------------
 
+    async def ready(self, to: Address, *, urgent: bool) -> None:
+        """Keep Telegram's pace; see `core.ports.Channel.ready`."""
+        await self._pace.turn(to.chat_id, urgent=urgent)
+
     async def send(self, to: Address, reply: Reply, *, key: str) -> str | None:
         """Send one reply; see `core.ports.Channel.send`. Telegram knows no keys of ours."""
         try:
@@ -223,7 +227,6 @@ class TelegramChannel:
         except ValueError:
             raise SendRefused("not a Telegram chat id", unlink=True) from None
         picture = None if reply.image is None else await self._picture(reply.image)
-        await self._pace.turn(to.chat_id, urgent=reply.kind == "emergency")
         try:
             message = await self._send(chat_id, reply, picture)
         except TelegramError as error:

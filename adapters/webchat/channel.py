@@ -93,6 +93,9 @@ class WebChat:
         """How many pages are open on this process."""
         return self._rooms.viewers
 
+    async def ready(self, to: Address, *, urgent: bool) -> None:
+        """Return at once: a page has no pace."""
+
     async def send(self, to: Address, reply: Reply, *, key: str) -> str | None:
         """Wake the pages that show this chat; nobody looking is fine."""
         self._rooms.wake(to.chat_id)

@@ -259,7 +259,7 @@ staff_task = Table(
     Column("turn_id", String(40)),
     Column("detail_sealed", LargeBinary, nullable=False),
     Column("state", String(8), nullable=False, server_default="open"),
-    Column("claimed_by", String(64)),
+    Column("claimed_by", _Id),
     Column("note_sealed", LargeBinary),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("changed_at_ms", BigInteger, nullable=False),
@@ -274,23 +274,23 @@ staff_task = Table(
     ),
 )
 
-staff_account = Table(
-    "staff_account",
+staff = Table(
+    "staff",
     metadata,
-    Column("name", String(64), primary_key=True),
+    Column("id", _Id, primary_key=True),
+    Column("account", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
     Column("password_hash", String(256), nullable=False),
-    Column("role", String(16), nullable=False),
+    Column("active", Boolean, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("account"),
 )
 
 staff_session = Table(
     "staff_session",
     metadata,
     Column("token_hash", String(64), primary_key=True),
-    Column(
-        "account", String(64), ForeignKey("staff_account.name", ondelete="CASCADE"), nullable=False
-    ),
-    Column("csrf", String(64), nullable=False),
+    Column("staff_id", _Id, ForeignKey("staff.id", ondelete="CASCADE"), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("seen_at_ms", BigInteger, nullable=False),
 )

@@ -27,12 +27,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_patient")),
     )
     op.create_table(
-        "staff_account",
+        "staff",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("password_hash", sa.String(length=256), nullable=False),
-        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_staff_account")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff")),
+        sa.UniqueConstraint("account", name=op.f("uq_staff_account")),
     )
     op.create_table(
         "conversation",
@@ -61,15 +64,11 @@ def upgrade() -> None:
     op.create_table(
         "staff_session",
         sa.Column("token_hash", sa.String(length=64), nullable=False),
-        sa.Column("account", sa.String(length=64), nullable=False),
-        sa.Column("csrf", sa.String(length=64), nullable=False),
+        sa.Column("staff_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("seen_at_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["account"],
-            ["staff_account.name"],
-            name=op.f("fk_staff_session_account"),
-            ondelete="CASCADE",
+            ["staff_id"], ["staff.id"], name=op.f("fk_staff_session_staff_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_staff_session")),
     )
@@ -207,7 +206,9 @@ def upgrade() -> None:
         sa.Column("turn_id", sa.String(length=40), nullable=True),
         sa.Column("detail_sealed", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.String(length=8), server_default="open", nullable=False),
-        sa.Column("claimed_by", sa.String(length=64), nullable=True),
+        sa.Column(
+            "claimed_by", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
         sa.Column("note_sealed", sa.LargeBinary(), nullable=True),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("changed_at_ms", sa.BigInteger(), nullable=False),
@@ -459,6 +460,6 @@ def downgrade() -> None:
     op.drop_table("channel_link")
     op.drop_table("staff_session")
     op.drop_table("conversation")
-    op.drop_table("staff_account")
+    op.drop_table("staff")
     op.drop_table("patient")
     op.drop_table("fact")

@@ -1,0 +1,57 @@
+"""The routes of the one HTTP server: web chat, console, webhooks, health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from adapters.console.passwords import Passwords
+from adapters.console.site import console_routes
+from bot.settings import Settings
+
+if TYPE_CHECKING:
+    from bot.service import Service
+
+
+def routes(
+    service: Service, settings: Settings, passwords: Passwords
+) -> list[web.AbstractRouteDef]:
+    """Return every route this process serves."""
+    found: list[web.AbstractRouteDef] = [*_health_routes(service)]
+    web_chat = service.web_chat()
+    if web_chat is not None:
+        found += web_chat.routes(service.intake)
+    telegram = service.telegram()
+    if telegram is not None:
+        found += telegram.routes(service.intake)
+    if settings.console.enabled:
+        found += console_routes(
+            settings.console,
+            accounts=service.desk,
+            sessions=service.desk,
+            worklist=service.desk,
+            passwords=passwords,
+        )
+    return found
+
+
+def _health_routes(service: Service) -> list[web.RouteDef]:
+    async def alive(_request: web.Request) -> web.Response:
+        """Answer at all: the loop turns."""
+        return web.json_response({"status": "ok"})
+
+    async def ready(_request: web.Request) -> web.Response:
+        """Answer 200 when everything required works; parts that may be away are listed."""
+        parts = await service.health()
+        good = all(part.ok for part in parts if part.required)
+        body = {
+            "status": "ready" if good else "not ready",
+            "parts": {
+                part.name: {"ok": part.ok, "detail": part.detail, "required": part.required}
+                for part in parts
+            },
+        }
+        return web.json_response(body, status=200 if good else 503)
+
+    return [web.get("/healthz", alive), web.get("/readyz", ready)]

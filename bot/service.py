@@ -1,0 +1,282 @@
+"""Wiring: builds every part from the settings, starts them in order, and stops them in reverse.
+
+Start: store and schema → what an earlier process left → channels → HTTP → ticker. Stop: refuse new
+messages → let turns and sends in flight finish → disconnect. A message not finished by then is in
+the inbox or outbox, and the next start goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from adapters.console.desk import StaffDesk
+from adapters.console.passwords import Passwords
+from adapters.webchat.channel import WebChat
+from bot.settings import Settings
+from bot.ticker import Ticker
+from core.clock import Clock, SystemClock
+from core.delivery import Delivery
+from core.dispatch import Dispatcher, DispatchLimits
+from core.errors import ConfigError, TransientError
+from core.intake import StoreIntake
+from core.message import Inbound
+from core.ports import Channel, Health
+from core.store.blobs import BlobStore
+from core.store.engine import is_sqlite, parse_url
+from core.store.history import TranscriptHistory
+from core.store.inbox import free_all_leases
+from core.store.keyring import load_or_create
+from core.store.store import Store
+from core.triage.engine import assess
+from core.turn.model_answer import ModelAssistant
+from core.turn.turn import TurnHandler, TurnSettings
+from migrations.schema import prepare
+from models.fundus.reader import OnnxFundusReader
+from models.llm.client import LlmClient
+
+if TYPE_CHECKING:
+    from adapters.http.server import HttpServer
+    from adapters.telegram.channel import TelegramChannel
+
+log = structlog.get_logger(__name__)
+
+ChannelMaker = Callable[[BlobStore], Channel]
+
+
+class Service:
+    """The running program.
+
+    Args:
+        settings: what the operator wants.
+        extra_channel: makes one more channel, for the terminal.
+        network: serve HTTP and Telegram; off for the terminal and for tests.
+        clock: the present.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        extra_channel: ChannelMaker | None = None,
+        network: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._network = network
+        self._clock = clock or SystemClock()
+        self._exit = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server: HttpServer | None = None
+        self._telegram: TelegramChannel | None = None
+        url = settings.database_url
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._only_user = is_sqlite(parse_url(url))
+        if self._only_user:
+            self._exit.callback(os.close, _lock(settings.data_dir / "lock"))
+        prepare(url, backup_folder=settings.data_dir / "backups")
+        self.store = Store(url, load_or_create(settings.key_file))
+        self._exit.callback(self.store.close)
+        self.blobs = BlobStore(settings.data_dir / "blobs", self.store.keys)
+        self.history = TranscriptHistory(self.store)
+        self.llm = LlmClient(settings.llm) if settings.llm.base_urls else None
+        self.reader = OnnxFundusReader(settings.fundus)
+        self.channels: dict[tuple[str, str], Channel] = {}
+        self._make_channels(extra_channel)
+        self.delivery = Delivery(self.store, self._clock, self.channels)
+        self.dispatcher = self._make_dispatcher()
+        self.intake = StoreIntake(self.store, self._clock, self.dispatcher, settings.dialog.zone)
+        self.desk = StaffDesk(self.store, self._clock, settings.dialog.language)
+        self.ticker = Ticker(
+            self.store,
+            self._clock,
+            self.dispatcher,
+            self.delivery,
+            int(settings.dialog.lease_s * 1000),
+        )
+
+    def _make_channels(self, extra: ChannelMaker | None) -> None:
+        settings = self._settings
+        if extra is not None:
+            self._add(extra(self.blobs))
+        if not self._network:
+            return
+        if settings.webchat.enabled:
+            self._add(
+                WebChat(settings.webchat, history=self.history, blobs=self.blobs, clock=self._clock)
+            )
+        else:
+            log.info("channel_off", channel="webchat", why="webchat.enabled is false")
+        if settings.telegram.token is not None:
+            # Imported here: without a token the library's 20 MiB are not needed.
+            from adapters.telegram.channel import TelegramChannel  # noqa: PLC0415
+
+            self._telegram = TelegramChannel(settings.telegram, self.blobs)
+            self._add(self._telegram)
+        else:
+            log.info("channel_off", channel="telegram", why="telegram.token is not set")
+
+    def _add(self, channel: Channel) -> None:
+        self.channels[(channel.name, channel.account)] = channel
+
+    def _make_dispatcher(self) -> Dispatcher:
+        dialog = self._settings.dialog
+        handler = TurnHandler(
+            self.store,
+            self._clock,
+            TurnSettings(
+                dialog.language,
+                dialog.zone,
+                self._settings.consent.required,
+                self._settings.clinic.emergency_place,
+            ),
+            self.channels,
+            self.blobs,
+            self.reader if self._settings.fundus.enabled else None,
+            ModelAssistant(self.llm, self._settings.llm.limits()) if self.llm else None,
+        )
+        limits = DispatchLimits(
+            dialog.merge_window_ms, int(dialog.lease_s * 1000), dialog.turns_at_once
+        )
+        return Dispatcher(
+            self.store, self._clock, handler, self.delivery.deliver, _is_urgent, limits
+        )
+
+    @property
+    def port(self) -> int:
+        """The port really listened on."""
+        return self._server.port if self._server else 0
+
+    async def start(self) -> None:
+        """Start everything; on failure what was started is stopped again.
+
+        Raises:
+            ConfigError: something cannot work as it is set.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        if self._telegram is not None:
+            await self._telegram.start()
+            self._exit.push_async_callback(self._telegram.stop)
+        if self.llm is not None:
+            await self.llm.start()
+            self._exit.push_async_callback(self.llm.stop)
+        self._exit.push_async_callback(self.reader.close)
+        if self._only_user:
+            await self.store.write(free_all_leases, None)
+        await self.delivery.recover(only_user=self._only_user)
+        await self.dispatcher.claim_waiting()
+        if self._network:
+            await self._start_http()
+        if self._telegram is not None:
+            self._tasks.append(asyncio.create_task(self._telegram.run(self.intake)))
+        self.ticker.start()
+        log.info("started", port=self.port, channels=[name for name, _ in self.channels])
+
+    async def _start_http(self) -> None:
+        from adapters.http.server import HttpServer  # noqa: PLC0415 not for the terminal
+        from bot.http import routes  # noqa: PLC0415
+
+        server = self._settings.server
+        self._server = HttpServer(
+            server.host,
+            server.port,
+            routes(self, self._settings, Passwords(self._settings.console)),
+            trusted_proxies=frozenset(server.trusted_proxies),
+        )
+        await self._server.start()
+        self._exit.push_async_callback(self._server.stop)
+
+    async def stop(self) -> None:
+        """Stop gently: nothing new, what is in flight finishes, the rest stays stored."""
+        self.intake.close()
+        if self.ticker.is_running:
+            self.ticker.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self.dispatcher.stop()
+        await self.delivery.stop(drain_s=10.0)
+        await self._exit.aclose()
+
+    async def settle(self) -> None:
+        """Wait until nothing is in work or on its way, for scripts that feed line by line."""
+        quiet = 0
+        while quiet < 2:
+            busy = self.dispatcher.open_lanes or self.delivery.open_queues
+            quiet = 0 if busy else quiet + 1
+            await asyncio.sleep(0.01)
+
+    async def health(self) -> list[Health]:
+        """Tell how each part is, for `/readyz` and `oculichat doctor`."""
+        parts = [await self._database_health(), self.reader.health()]
+        if self.llm is not None:
+            parts.append(self.llm.health())
+        else:
+            detail = "no llm.base_urls: the guided consult answers"
+            parts.append(Health("llm", True, detail, required=False))
+        if self._telegram is not None:
+            parts.append(self._telegram.health())
+        elif self._network:
+            parts.append(Health("telegram", True, "off: telegram.token is not set", required=False))
+        return parts
+
+    async def _database_health(self) -> Health:
+        try:
+            await self.store.check()
+        except TransientError as error:
+            return Health("database", False, str(error))
+        return Health("database", True)
+
+    @property
+    def settings(self) -> Settings:
+        """What the operator wants."""
+        return self._settings
+
+    def web_chat(self) -> WebChat | None:
+        """The web chat, when it is on."""
+        return next((c for c in self.channels.values() if isinstance(c, WebChat)), None)
+
+    def telegram(self) -> TelegramChannel | None:
+        """The Telegram channel, when it is on."""
+        return self._telegram
+
+    def counts(self) -> Mapping[str, Any]:
+        """Return the counters of every part, for `/metrics`."""
+        return {
+            "intake": self.intake.counts,
+            "dispatch": self.dispatcher.counts,
+            "delivery": self.delivery.counts,
+            "writer": self.store.writer.counts,
+        }
+
+
+def _is_urgent(message: Inbound) -> bool:
+    return not message.button and bool(message.text) and assess(message.text).action == "trigger"
+
+
+def _lock(path: Path) -> int:
+    """Take the data folder for this process alone; freed by the system when it ends."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise ConfigError(
+            f"data_dir: {path.parent} is in use by another oculichat process; stop it, or set "
+            "another data_dir"
+        ) from None
+    return handle

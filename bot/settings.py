@@ -1,0 +1,247 @@
+"""Settings: ``config.yaml``, then environment variables ``OCULICHAT_…`` (``__`` for nesting).
+
+Every secret can also come from a file named by the same variable with ``_FILE`` behind it. A wrong
+key or value ends the start with the key, the file and the remedy; no value is ever printed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from adapters.console.settings import ConsoleSettings
+from adapters.telegram.settings import TelegramSettings
+from adapters.webchat.settings import WebChatSettings
+from core.errors import ConfigError
+from core.message import Language
+from models.fundus.settings import FundusSettings
+from models.llm.settings import LlmSettings
+
+PREFIX = "OCULICHAT_"
+CONFIG_VARIABLE = "OCULICHAT_CONFIG"
+# Variables of our own that are no settings.
+_NOT_SETTINGS = frozenset({CONFIG_VARIABLE, "OCULICHAT_SHARED", "OCULICHAT_SCREENSHOTS"})
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ServerSettings(_Part):
+    """The HTTP server.
+
+    Attributes:
+        host: address to listen on; 127.0.0.1 unless you put a TLS proxy in front.
+        port: port to listen on.
+        trusted_proxies: addresses whose ``X-Forwarded-*`` headers are believed.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+
+
+class DatabaseSettings(_Part):
+    """Where messages are kept.
+
+    Attributes:
+        url: ``sqlite:///file`` or ``postgresql://user:password@host/name``; None = an SQLite file
+            ``oculichat.db`` in the data folder.
+        key_file: keys of the encryption at rest; None = ``keys.json`` in the data folder. Without
+            it the data cannot be read, so back it up apart from the database.
+    """
+
+    url: str | None = None
+    key_file: Path | None = None
+
+
+class ConsentSettings(_Part):
+    """Consent.
+
+    Attributes:
+        required: ask before anything medical. Switch off only for trials without real patients.
+    """
+
+    required: bool = True
+
+
+class DialogSettings(_Part):
+    """How conversations run.
+
+    Attributes:
+        merge_window_ms: texts at most this far apart are answered together; 0 = one by one.
+        language: for people whose language nothing shows.
+        zone: IANA zone of the clinic; reminders keep to its day.
+        turns_at_once: conversations answered at the same time.
+        lease_s: how long a replica that fell silent keeps its conversations.
+    """
+
+    merge_window_ms: Annotated[int, Field(ge=0, le=5_000)] = 1_000
+    language: Language = "zh-Hans"
+    zone: str = "Asia/Shanghai"
+    turns_at_once: Annotated[int, Field(ge=1, le=10_000)] = 256
+    lease_s: Annotated[float, Field(ge=2, le=600)] = 30.0
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_exists(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("is not an IANA time zone such as Asia/Shanghai") from None
+        return zone
+
+
+class ClinicSettings(_Part):
+    """The clinic behind the service.
+
+    Attributes:
+        emergency_place: nearest eye emergency department, shown on emergency cards.
+    """
+
+    emergency_place: str | None = None
+
+
+class LogSettings(_Part):
+    """Logging to standard error.
+
+    Attributes:
+        format: ``json`` for machines, ``text`` for eyes, ``auto`` = text on a terminal.
+        level: debug shows more of our own events; libraries stay at warning.
+    """
+
+    format: Literal["auto", "json", "text"] = "auto"
+    level: Literal["debug", "info", "warning"] = "info"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set; see ``config.yaml`` for each with a comment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    data_dir: Path = Path("data")
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    consent: ConsentSettings = ConsentSettings()
+    dialog: DialogSettings = DialogSettings()
+    clinic: ClinicSettings = ClinicSettings()
+    telegram: TelegramSettings = TelegramSettings()
+    webchat: WebChatSettings = WebChatSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    llm: LlmSettings = LlmSettings()
+    fundus: FundusSettings = FundusSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def database_url(self) -> str:
+        """The database URL that is really used."""
+        return self.database.url or f"sqlite:///{self.data_dir.absolute() / 'oculichat.db'}"
+
+    @property
+    def key_file(self) -> Path:
+        """Where the keyring lies."""
+        return self.database.key_file or self.data_dir / "keys.json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before the values of the file, which come in as arguments."""
+        return env_settings, init_settings
+
+
+def load(config: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: the file; None = what ``OCULICHAT_CONFIG`` names, else ``config.yaml`` in the
+            working directory, else defaults alone.
+
+    Raises:
+        ConfigError: names the key, where it stands and the remedy.
+    """
+    path = config or (Path(os.environ[CONFIG_VARIABLE]) if CONFIG_VARIABLE in os.environ else None)
+    if path is None and Path("config.yaml").exists():
+        path = Path("config.yaml")
+    _read_secret_files()
+    _refuse_unknown_variables()
+    values = _read_yaml(path) if path else {}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(
+            f"{path}:{line} is not valid YAML; check indentation and quotes"
+        ) from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold keys and values at its top level")
+    return cast("dict[str, Any]", content)
+
+
+def _refuse_unknown_variables() -> None:
+    """Complain about misspelt top-level names, which would otherwise be ignored in silence."""
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in _NOT_SETTINGS:
+            key = name.removeprefix(PREFIX).partition("__")[0].lower()
+            if key not in Settings.model_fields:
+                raise ConfigError(
+                    f"{key} (environment variable {name}): no such setting; remove the variable or "
+                    "correct its spelling"
+                )
+
+
+def _read_secret_files() -> None:
+    """Put the content of each ``OCULICHAT_…_FILE`` where the plain variable would be."""
+    for name, path in list(os.environ.items()):
+        plain = name.removesuffix("_FILE")
+        # `database.key_file` is a path itself, not a secret.
+        if not name.startswith(PREFIX) or name in (plain, f"{PREFIX}DATABASE__KEY_FILE"):
+            continue
+        try:
+            os.environ[plain] = Path(path).read_text("utf-8").strip()
+        except OSError as error:
+            raise ConfigError(
+                f"{name}: the file cannot be read ({error.strerror}); check path and permissions"
+            ) from None
+        del os.environ[name]
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines: list[str] = []
+    for problem in error.errors(include_url=False, include_input=False):
+        parts = [str(part) for part in problem["loc"]]
+        key = ".".join(parts)
+        variable = PREFIX + "__".join(parts).upper()
+        where = f"environment variable {variable}" if variable in os.environ else str(path or "")
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{key} ({where}): no such setting; remove it or correct its spelling")
+        else:
+            lines.append(f"{key} ({where}): {problem['msg']}; see config.yaml for what is allowed")
+    return "\n".join(lines)

@@ -1,0 +1,115 @@
+"""Turns what was decided into the rows of one transaction: sealed, split for the channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.delivery import OUTBOX_BODY, TASK_DETAIL
+from core.dispatch import TurnInput
+from core.gather import Waiting
+from core.message import Inbound
+from core.ports import Capabilities, Channel
+from core.reply import Reply, plain_text, to_json
+from core.split import numbered_buttons, split
+from core.store.completion import Completion, Entry
+from core.store.history import PATIENT_BODY, SERVICE_BODY
+from core.store.keyring import Keyring
+from core.turn.answer import Answer
+from core.turn.state import to_json as state_to_json
+
+STATE = "conversation.state"
+READING = "photo.reading"
+VERDICT = "transcript.verdict"
+
+# A channel that is switched off keeps its replies; they are cut as for the narrowest one.
+_NARROWEST = Capabilities(1_800, 0, "utf8", buttons=False, drafts=False, media_limit_bytes=0)
+
+
+def to_completion(
+    keys: Keyring,
+    answer: Answer,
+    turn: TurnInput,
+    token: str,
+    channel: Channel | None,
+    *,
+    dead: bool,
+) -> Completion:
+    """Return the completion of a turn."""
+    capabilities = channel.capabilities if channel else _NARROWEST
+    state = answer.state
+    for waiting in turn.messages:
+        if isinstance(waiting.what, Inbound):
+            state = state.with_exchange("patient", waiting.what.text)
+    for reply in answer.replies:
+        state = state.with_exchange("service", plain_text(reply))
+    said = [_said(keys, answer, reply, capabilities) for reply in answer.replies]
+    return Completion(
+        turn.conversation_id,
+        token,
+        turn.turn_id,
+        answer.now_ms,
+        tuple((w.inbox_id, answer.outcome) for w in turn.messages),
+        keys.seal_json(STATE, state_to_json(state)),
+        dead=dead,
+        entries=(*_heard(keys, answer, turn), *said),
+        language=state.language,
+        zone=state.zone,
+        consents=tuple(answer.consents),
+        photos=tuple(_photo(keys, row) for row in answer.photos),
+        tasks=tuple(
+            {
+                "kind": kind,
+                "urgency": urgency,
+                "turn_id": turn.turn_id,
+                "detail_sealed": keys.seal_json(TASK_DETAIL, detail),
+                "created_at_ms": answer.now_ms,
+                "changed_at_ms": answer.now_ms,
+            }
+            for kind, urgency, detail in answer.tasks
+        ),
+        follow_up=answer.follow_up,
+        reminder_done=answer.reminder_done,
+        timers=tuple(answer.timers),
+    )
+
+
+def _photo(keys: Keyring, row: dict[str, Any]) -> dict[str, Any]:
+    reading = row["reading"]
+    rest = {name: value for name, value in row.items() if name != "reading"}
+    return {**rest, "reading_sealed": keys.seal_json(READING, reading) if reading else None}
+
+
+def _heard(keys: Keyring, answer: Answer, turn: TurnInput) -> list[Entry]:
+    people = [(w, w.what) for w in turn.messages if isinstance(w.what, Inbound)]
+    verdict = keys.seal_json(VERDICT, answer.verdict) if answer.verdict else None
+    return [
+        Entry(
+            "patient",
+            "button" if message.button else "message",
+            keys.seal_json(PATIENT_BODY, _shown(answer, waiting, message)),
+            waiting.received_at_ms,
+            waiting.message_id,
+            verdict,
+        )
+        for waiting, message in people
+    ]
+
+
+def _shown(answer: Answer, waiting: Waiting, message: Inbound) -> dict[str, object]:
+    """Return a message as its writer sees it again: a button by its label."""
+    label = {action: label for label, action in answer.pressed}.get(message.button or "")
+    photos = [row["blob"] for row in answer.photos if row["inbox_id"] == waiting.inbox_id]
+    return {"text": message.text or label or "", "photos": photos}
+
+
+def _said(keys: Keyring, answer: Answer, reply: Reply, capabilities: Capabilities) -> Entry:
+    shown = reply if capabilities.buttons else numbered_buttons(reply)
+    return Entry(
+        "service",
+        reply.kind,
+        keys.seal_json(SERVICE_BODY, to_json(reply)),
+        answer.now_ms,
+        parts=tuple(
+            keys.seal_json(OUTBOX_BODY, to_json(part)) for part in split(shown, capabilities)
+        ),
+    )

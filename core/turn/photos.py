@@ -1,0 +1,177 @@
+"""Photos: fetch, read, show, and keep what the reader said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import structlog
+
+from core.errors import OculiChatError, PatientError, TransientError
+from core.message import Attachment, AttachmentKind, Language
+from core.ports import Blobs, Channel, FundusReader
+from core.reading import Finding, Reading
+from core.reply import Image, say
+from core.texts import text
+from core.turn.answer import Answer
+from core.turn.reading_answer import explain
+from core.turn.words import eye_of
+
+log = structlog.get_logger(__name__)
+
+MAX_PHOTOS = 10
+_PICTURE_NAMES = re.compile(r"\.(jpe?g|png|hei[cf]|webp|tiff?|bmp|dcm)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A picture of this turn: which message it came with, and its place in it."""
+
+    inbox_id: int
+    position: int
+    attachment: Attachment
+
+
+def is_picture(attachment: Attachment) -> bool:
+    """Tell whether an attachment claims to be a picture; the bytes decide later."""
+    if attachment.kind is AttachmentKind.PHOTO:
+        return True
+    claimed = (attachment.mime or "").lower()
+    return attachment.kind is AttachmentKind.DOCUMENT and (
+        claimed.startswith("image/")
+        or claimed == "application/dicom"
+        or bool(_PICTURE_NAMES.search(attachment.name or ""))
+    )
+
+
+async def read_all(
+    answer: Answer,
+    photos: Sequence[Sent],
+    *,
+    caption: str,
+    channel: Channel | None,
+    blobs: Blobs,
+    reader: FundusReader | None,
+) -> list[Reading]:
+    """Read every photo, say each result, keep photo and reading; returns the readings.
+
+    A file that is no picture is answered with the reason; a reader that fails leaves the photo
+    with staff, so a photo never disappears.
+    """
+    language = answer.language
+    if len(photos) > MAX_PHOTOS:
+        answer.say(say("notice", text(language, "turn.many_photos", limit=MAX_PHOTOS)))
+    readings: list[Reading] = []
+    for sent in photos[:MAX_PHOTOS]:
+        try:
+            data = await _fetch(channel, sent.attachment)
+            reading = await _read(reader, data, language, caption)
+        except PatientError as error:
+            answer.say(say("reading", text(language, error.text_key, **error.fields)))
+            continue
+        if reading is None:
+            await _leave_to_staff(answer, sent, data, blobs)
+            continue
+        readings.append(reading)
+        await _keep(answer, sent, await _clean(reader, data), reading, blobs)
+    return readings
+
+
+async def _fetch(channel: Channel | None, attachment: Attachment) -> bytes:
+    if channel is None:
+        raise TransientError("the channel of this photo is switched off")
+    return await channel.fetch(attachment, limit_bytes=channel.capabilities.media_limit_bytes)
+
+
+async def _read(
+    reader: FundusReader | None, data: bytes, language: Language, caption: str
+) -> Reading | None:
+    if reader is None:
+        return None
+    try:
+        return await reader.read(data, language=language, eye=eye_of(caption))
+    except PatientError:
+        raise
+    except OculiChatError as error:
+        log.warning("reader_failed", error=type(error).__name__)
+        return None
+
+
+async def _clean(reader: FundusReader | None, data: bytes) -> bytes:
+    """Return the photo without its metadata, or as it came when the reader has no time."""
+    try:
+        return await reader.clean(data) if reader is not None else data
+    except OculiChatError as error:
+        log.warning("photo_not_cleaned", error=type(error).__name__)
+        return data
+
+
+async def _leave_to_staff(answer: Answer, sent: Sent, data: bytes, blobs: Blobs) -> None:
+    answer.photos.append(_row(answer, sent, await blobs.put(data)))
+    answer.tell_staff("human", "2_weeks", why="photo_not_read")
+    answer.outcome = "handed"
+    answer.say(say("notice", text(answer.language, "turn.photo_failed")))
+
+
+async def _keep(answer: Answer, sent: Sent, data: bytes, reading: Reading, blobs: Blobs) -> None:
+    image = None
+    if reading.card:
+        words = text(answer.language, "turn.card_alt")
+        image = Image(await blobs.put(reading.card), "image/jpeg", words)
+    row = _row(answer, sent, await blobs.put(data))
+    answer.photos.append(
+        {
+            **row,
+            "card_blob": image.blob if image else None,
+            "reading": reading_to_json(reading),
+            "model_version": reading.model_version[:64],
+        }
+    )
+    answer.say(explain(reading, answer.language, image=image))
+
+
+def _row(answer: Answer, sent: Sent, blob: str) -> dict[str, Any]:
+    return {
+        "inbox_id": sent.inbox_id,
+        "position": sent.position,
+        "blob": blob,
+        "card_blob": None,
+        "reading": None,
+        "model_version": None,
+        "received_at_ms": answer.now_ms,
+    }
+
+
+def reading_to_json(reading: Reading) -> dict[str, Any]:
+    """Return a reading as JSON-ready data, without its pictures."""
+    return asdict(replace(reading, card=None))
+
+
+def reading_from_json(data: dict[str, Any]) -> Reading:
+    """Read back what `reading_to_json` wrote."""
+    values = dict(data)
+    values["findings"] = tuple(Finding(**f) for f in data["findings"])
+    values["retake"] = tuple(data["retake"])
+    return Reading(**values)
+
+
+def worst(readings: Sequence[Reading]) -> Reading | None:
+    """Return the reading that matters most: an assessed one with the most urgent result."""
+    rank: dict[Literal["refer", "borderline", "negative", "not_assessed"], int] = {
+        "refer": 3,
+        "borderline": 2,
+        "negative": 1,
+        "not_assessed": 0,
+    }
+    usable = [r for r in readings if r.outcome != "not_fundus"]
+    return max(
+        usable,
+        key=lambda r: (
+            r.outcome == "assessed",
+            max((rank[f.decision] for f in r.findings), default=0),
+            r.dr_grade or 0,
+        ),
+        default=None,
+    )

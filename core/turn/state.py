@@ -1,0 +1,109 @@
+"""Dialog state: what a conversation must remember from one turn to the next.
+
+Kept sealed in its conversation's row. A state written by an older version reads back with
+defaults; one that cannot be read starts afresh rather than blocking the patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from core.message import Language
+
+ConsentKind = Literal["health", "photos", "reminders"]
+CONSENTS: tuple[ConsentKind, ...] = ("health", "photos", "reminders")
+
+# Enough for the last three exchanges of triage and a model's short memory.
+_RECENT = 16
+_RECENT_CHARACTERS = 1_200
+_HELD = 20
+_READINGS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class DialogState:
+    """The memory of one conversation.
+
+    Attributes:
+        language: chosen or recognised; None until the first words.
+        zone: IANA zone, when the patient told us; None = the clinic's.
+        consents: what was granted (True) or refused (False); absent = never asked.
+        asking: which consent the last question was about, or None.
+        held: messages (message id, inbox id, JSON) that wait for consent.
+        recent: the last exchanges as (author, text), oldest first.
+        consult: state of the guided consult as JSON, or None.
+        confirming: triage verdict (JSON) whose "is this happening now?" is open, or None.
+        open_urgency: class of the last red flag that was not resolved, or "".
+        offered: (label, action) of the buttons last shown, for people who type them.
+        proposal: follow-up that was proposed and not answered yet, as JSON, or None.
+        awaiting: ``plan_date`` while we wait for a date in free text, or None.
+        readings: (photo id, reading as JSON) of the last photos, newest last, for the model.
+        seen_language_hint: platform's hint, used before the first words.
+        referred_by: payload of the deep link that brought the patient, or "".
+        opted_out: the patient stopped reminders.
+        told_model_down_at_ms: when we last said that the model is down.
+    """
+
+    language: Language | None = None
+    zone: str | None = None
+    consents: dict[str, bool] = field(default_factory=dict[str, bool])
+    asking: str | None = None
+    held: tuple[tuple[str, int, dict[str, Any]], ...] = ()
+    recent: tuple[tuple[str, str], ...] = ()
+    consult: dict[str, Any] | None = None
+    confirming: dict[str, Any] | None = None
+    open_urgency: str = ""
+    offered: tuple[tuple[str, str], ...] = ()
+    proposal: dict[str, Any] | None = None
+    awaiting: str | None = None
+    readings: tuple[tuple[str, dict[str, Any]], ...] = ()
+    referred_by: str = ""
+    opted_out: bool = False
+    told_model_down_at_ms: int = 0
+
+    def with_exchange(self, author: str, text: str) -> DialogState:
+        """Return the state with one more exchange remembered."""
+        if not text:
+            return self
+        entry = (author, text[:_RECENT_CHARACTERS])
+        return replace(self, recent=(*self.recent, entry)[-_RECENT:])
+
+    def holding(self, message_id: str, inbox_id: int, message: dict[str, Any]) -> DialogState:
+        """Return the state with one more message kept for after consent."""
+        return replace(self, held=(*self.held, (message_id, inbox_id, message))[-_HELD:])
+
+    def with_reading(self, reading: dict[str, Any]) -> DialogState:
+        """Return the state with one more photo result, under an id that says nothing."""
+        last = int(self.readings[-1][0].removeprefix("photo-")) if self.readings else 0
+        entry = (f"photo-{last + 1}", reading)
+        return replace(self, readings=(*self.readings, entry)[-_READINGS:])
+
+    def granted(self, kind: ConsentKind) -> bool:
+        """Tell whether a consent was given and not withdrawn."""
+        return self.consents.get(kind, False)
+
+
+_VERSION = 1
+_TUPLES_OF_TUPLES = ("held", "recent", "offered", "readings")
+
+
+def to_json(state: DialogState) -> dict[str, Any]:
+    """Return the state as JSON-ready data, defaults left out."""
+    plain = DialogState()
+    data: dict[str, Any] = {"v": _VERSION}
+    for item in fields(state):
+        value = getattr(state, item.name)
+        if value != getattr(plain, item.name):
+            data[item.name] = value
+    return data
+
+
+def from_json(data: dict[str, Any]) -> DialogState:
+    """Read back what `to_json` wrote; unknown keys of a newer version are dropped."""
+    known = {item.name for item in fields(DialogState)}
+    values = {name: value for name, value in data.items() if name in known}
+    for name in _TUPLES_OF_TUPLES:
+        if name in values:
+            values[name] = tuple(tuple(entry) for entry in values[name])
+    return DialogState(**values)

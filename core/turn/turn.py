@@ -1,0 +1,445 @@
+"""One turn: messages in, one completion out.
+
+The order is fixed: command → red-flag triage → consent → photos → plan → interview or model. Only
+triage and consent may end a turn early; an emergency card waits for neither consent nor model.
+Nothing is written here: effects go through ports, and everything to keep is in the completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.clock import Clock
+from core.dispatch import TurnInput
+from core.followup.plan import propose
+from core.gather import Event, Waiting, from_json, to_json
+from core.interview.consult import ConsultState, Step, advance, after_reading
+from core.message import Address, Inbound, Language
+from core.ports import Blobs, Channel, FundusReader
+from core.reading import Reading
+from core.reply import say
+from core.store.completion import Completion
+from core.store.due import DueReminder, Planned, planned, reminder_of
+from core.store.store import Store
+from core.texts import text
+from core.triage.cards import after_confirm, card, confirm_question, first_aid_line
+from core.triage.engine import ContextLine, assess
+from core.triage.verdict import Verdict
+from core.triage.verdict import from_json as verdict_from_json
+from core.triage.verdict import to_json as verdict_to_json
+from core.turn import commands, consent, followups
+from core.turn.answer import Answer
+from core.turn.completion import STATE, to_completion
+from core.turn.photos import Sent, is_picture, read_all, reading_to_json, worst
+from core.turn.state import DialogState
+from core.turn.state import from_json as state_from_json
+from core.turn.words import command_of, language_of, typed_button
+
+MAX_TEXT = 20_000
+_CONFIRM_TIMER = "first_aid"
+_CONFIRM_WAIT_MS = 5 * 60_000
+# Longer words than these are a new thought, which the model understands better.
+_SHORT_ANSWER = 24
+
+
+class Assistant(Protocol):
+    """Answers free text with a model."""
+
+    def is_ready(self) -> bool:
+        """Tell, without waiting, whether asking is worth a try."""
+        ...
+
+    async def answer(
+        self, answer: Answer, words: str, address: Address, channel: Channel | None
+    ) -> bool:
+        """Answer the words into `answer`; False when the model failed and nothing was said."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSettings:
+    """What an operator decides about turns.
+
+    Attributes:
+        language: for people whose language nothing shows.
+        zone: IANA zone of the clinic.
+        consent_required: ask before anything medical; off only for trials without real patients.
+        emergency_place: nearest eye emergency department, shown on the cards, or None.
+    """
+
+    language: Language = "zh-Hans"
+    zone: str = "Asia/Shanghai"
+    consent_required: bool = True
+    emergency_place: str | None = None
+
+
+_Message = tuple[Waiting, Inbound]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What the messages of this turn say together."""
+
+    words: str
+    button: str | None
+    attachments: tuple[Sent, ...]
+    other_attachments: bool
+
+
+class TurnHandler:
+    """Implements `core.dispatch.TurnHandler`.
+
+    Args:
+        store: read for plans and reminders only.
+        clock: the present.
+        settings: see `TurnSettings`.
+        channels: by (name, account), to fetch photos and show that we are busy.
+        blobs: where photos and cards go.
+        reader: the fundus reader, or None when there is none.
+        assistant: the model, or None when no LLM is configured.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: TurnSettings,
+        channels: Mapping[tuple[str, str], Channel],
+        blobs: Blobs,
+        reader: FundusReader | None,
+        assistant: Assistant | None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._channels = channels
+        self._blobs = blobs
+        self._reader = reader
+        self._assistant = assistant
+
+    async def __call__(self, turn: TurnInput, lease_token: str) -> Completion:
+        """Decide about a turn; see `core.dispatch`."""
+        state = self._state(turn)
+        answer = Answer(
+            state,
+            state.language or self._settings.language,
+            self._clock.now_ms(),
+            state.zone or self._settings.zone,
+            state.offered,
+        )
+        channel = self._channels.get((turn.address.channel, turn.address.account))
+        if turn.given_up:
+            self._give_up(answer, turn)
+        elif isinstance(turn.messages[0].what, Event):
+            await self._on_event(answer, turn, turn.messages[0].what)
+        elif channel is not None:
+            async with channel.activity(turn.address, "typing"):
+                await self._on_messages(answer, turn, channel)
+        else:
+            await self._on_messages(answer, turn, channel)
+        return to_completion(
+            self._store.keys, answer, turn, lease_token, channel, dead=turn.given_up
+        )
+
+    def _state(self, turn: TurnInput) -> DialogState:
+        if turn.state_sealed is None:
+            return DialogState()
+        return state_from_json(self._store.keys.open_json(STATE, turn.state_sealed))
+
+    def _give_up(self, answer: Answer, turn: TurnInput) -> None:
+        answer.outcome = "dead"
+        answer.tell_staff("dead_letter", "same_day", why="turn_failed", turn=turn.turn_id)
+        if any(isinstance(m.what, Inbound) for m in turn.messages):
+            answer.say(say("notice", text(answer.language, "turn.given_up")))
+
+    # -- our own events ------------------------------------------------------------------
+
+    async def _on_event(self, answer: Answer, turn: TurnInput, event: Event) -> None:
+        if event.name == "reminder":
+            due: DueReminder | None = await self._store.read(reminder_of, event.ref)
+            followups.remind(answer, due)
+        elif event.name == _CONFIRM_TIMER and answer.state.confirming is not None:
+            verdict = verdict_from_json(answer.state.confirming)
+            answer.remember(confirming=None)
+            answer.say(first_aid_line(verdict.flags, answer.language))
+        else:
+            answer.outcome = "ignored"
+
+    # -- what a person sent ----------------------------------------------------------------
+
+    async def _on_messages(self, answer: Answer, turn: TurnInput, channel: Channel | None) -> None:
+        inbounds = [(w, w.what) for w in turn.messages if isinstance(w.what, Inbound)]
+        heard = _hear(inbounds)
+        _settle_language(answer, heard.words, inbounds[-1][1], self._settings.language)
+        if not inbounds[0][1].private:
+            answer.outcome = "refused"
+            answer.say(say("notice", text(answer.language, "turn.group")))
+            return
+        button = heard.button or typed_button(heard.words, answer.state.offered)
+        command = None if button else command_of(heard.words)
+        if command is not None:
+            plans: list[Planned] = []
+            if command.name == "reminders":
+                plans = await self._store.read(planned, turn.conversation_id)
+            commands.run(
+                answer, command, consent_required=self._settings.consent_required, plans=plans
+            )
+            return
+        if button is not None:
+            await self._on_button(answer, turn, button, channel)
+            return
+        if self._triage(answer, heard.words):
+            self._ask_consent_after_emergency(answer)
+            return
+        if self._settings.consent_required and not answer.state.granted("health"):
+            self._hold(answer, inbounds)
+            return
+        await self._consult(answer, turn, inbounds, channel)
+
+    async def _on_button(
+        self, answer: Answer, turn: TurnInput, action: str, channel: Channel | None
+    ) -> None:
+        answer.remember(offered=())
+        area = action.split(":")[1] if action.count(":") >= 2 else ""
+        match area:
+            case "consent":
+                if consent.on_button(answer, action):
+                    await self._answer_held(answer, turn, channel)
+            case "privacy":
+                consent.withdraw(answer, action)
+            case "lang":
+                commands.set_language(answer, "zh-Hans" if action.endswith("zh") else "en")
+            case "triage":
+                self._on_triage_button(answer, action)
+            case "plan":
+                followups.on_plan_button(answer, action)
+            case "remind":
+                followups.on_reminder_button(answer, action)
+            case "ask":
+                self._interview(
+                    answer,
+                    lambda state: advance(
+                        state,
+                        text="",
+                        button=action,
+                        language=answer.language,
+                        now_ms=answer.now_ms,
+                    ),
+                )
+            case "staff":
+                commands.ask_staff(answer)
+            case _:
+                answer.say(say("notice", text(answer.language, "turn.button_old")))
+
+    # -- red flags ---------------------------------------------------------------------------
+
+    def _triage(self, answer: Answer, words: str) -> bool:
+        """Run the red-flag engine; True when its answer is the turn's answer."""
+        if not words:
+            return False
+        context = [
+            ContextLine("patient" if author == "patient" else "service", said)
+            for author, said in answer.state.recent[-6:]
+        ]
+        verdict = assess(words, context=context)
+        answer.verdict = verdict_to_json(verdict)
+        if verdict.action == "trigger":
+            self._emergency(answer, verdict)
+            return True
+        if verdict.action == "confirm":
+            answer.remember(confirming=verdict_to_json(verdict))
+            answer.timers.append((_CONFIRM_TIMER, answer.now_ms + _CONFIRM_WAIT_MS))
+            answer.say(confirm_question(verdict, answer.language))
+            return True
+        return False
+
+    def _emergency(self, answer: Answer, verdict: Verdict) -> None:
+        answer.remember(open_urgency=str(verdict.urgency), confirming=None, consult=None)
+        answer.timers.append((_CONFIRM_TIMER, None))
+        answer.tell_staff("emergency", str(verdict.urgency), flags=list(verdict.flags))
+        place = self._settings.emergency_place
+        answer.say(card(verdict, answer.language, emergency_place=place))
+
+    def _on_triage_button(self, answer: Answer, action: str) -> None:
+        verb = action.rpartition(":")[2]
+        if verb in ("now_me", "now_other", "just_asking") and answer.state.confirming is not None:
+            open_verdict = verdict_from_json(answer.state.confirming)
+            verdict, reply = after_confirm(open_verdict, verb, answer.language)
+            answer.remember(confirming=None)
+            answer.timers.append((_CONFIRM_TIMER, None))
+            answer.verdict = verdict_to_json(verdict)
+            if verdict.action == "trigger":
+                self._emergency(answer, verdict)
+            else:
+                answer.say(reply)
+        elif verb == "staff":
+            commands.ask_staff(answer)
+        elif verb in ("going", "not_now"):
+            if verb == "not_now":
+                answer.tell_staff(
+                    "emergency", answer.state.open_urgency or "same_day", why="refused_to_go"
+                )
+            answer.say(say("notice", text(answer.language, f"turn.{verb}")))
+        else:
+            answer.say(say("notice", text(answer.language, "turn.button_old")))
+
+    def _ask_consent_after_emergency(self, answer: Answer) -> None:
+        if not self._settings.consent_required or answer.state.granted("health"):
+            return
+        if "health" not in answer.state.consents and answer.replies[0].kind == "emergency":
+            # The card alone goes out now; its buttons must stay the ones that count.
+            offered = answer.state.offered
+            answer.say(consent.ask(answer.language, welcome=False, kept=False))
+            answer.remember(offered=offered)
+
+    # -- consent -------------------------------------------------------------------------------
+
+    def _hold(self, answer: Answer, inbounds: Sequence[_Message]) -> None:
+        first = "health" not in answer.state.consents and not answer.state.held
+        answer.state = _holding(answer.state, inbounds)
+        answer.outcome = "held"
+        if first:
+            answer.say(consent.ask(answer.language, welcome=True, kept=True))
+        else:
+            needed = say("consent", text(answer.language, "consent.still_needed"))
+            answer.say(needed, consent.ask(answer.language, welcome=False, kept=True))
+
+    async def _answer_held(self, answer: Answer, turn: TurnInput, channel: Channel | None) -> None:
+        held = answer.state.held
+        answer.remember(held=())
+        inbounds = [
+            (Waiting(inbox_id, message_id, data["sequence"], answer.now_ms, message), message)
+            for message_id, inbox_id, data in held
+            for message in (from_json(data, turn.address, message_id),)
+        ]
+        await self._consult(answer, turn, inbounds, channel)
+
+    # -- photos, plans, interview, model ---------------------------------------------------------
+
+    async def _consult(
+        self,
+        answer: Answer,
+        turn: TurnInput,
+        inbounds: Sequence[_Message],
+        channel: Channel | None,
+    ) -> None:
+        heard = _hear(inbounds)
+        if heard.attachments:
+            if self._settings.consent_required and not answer.state.granted("photos"):
+                answer.state = _holding(answer.state, inbounds)
+                answer.outcome = "held"
+                needed = "consent.photos_needed"
+                answer.say(consent.ask_one(answer.language, "photos", key=needed))
+                return
+            await self._photos(answer, heard, channel)
+            return
+        if not heard.words:
+            answer.outcome = "refused"
+            answer.say(say("notice", text(answer.language, "turn.only_text_and_photos")))
+            return
+        if len(heard.words) > MAX_TEXT:
+            answer.outcome = "refused"
+            answer.say(say("notice", text(answer.language, "turn.too_long")))
+            return
+        if answer.state.awaiting == "plan_date" and followups.on_date(answer, heard.words):
+            return
+        await self._words(answer, turn, heard.words, channel)
+        if heard.other_attachments:
+            answer.say(say("notice", text(answer.language, "turn.only_text_and_photos")))
+
+    async def _photos(self, answer: Answer, heard: _Heard, channel: Channel | None) -> None:
+        readings = await read_all(
+            answer,
+            heard.attachments,
+            caption=heard.words,
+            channel=channel,
+            blobs=self._blobs,
+            reader=self._reader,
+        )
+        for each in readings:
+            answer.state = answer.state.with_reading(reading_to_json(each))
+        reading = worst(readings)
+        if reading is None:
+            return
+        self._interview(
+            answer,
+            lambda state: after_reading(
+                state, reading, language=answer.language, now_ms=answer.now_ms
+            ),
+            reading=reading,
+        )
+
+    async def _words(
+        self, answer: Answer, turn: TurnInput, words: str, channel: Channel | None
+    ) -> None:
+        assistant = self._assistant
+        if assistant is not None and not _answers_interview(answer.state, words):
+            if assistant.is_ready() and await assistant.answer(
+                answer, words, turn.address, channel
+            ):
+                return
+            if answer.now_ms - answer.state.told_model_down_at_ms > 3_600_000:
+                answer.remember(told_model_down_at_ms=answer.now_ms)
+                answer.say(say("notice", text(answer.language, "turn.model_down")))
+        self._interview(
+            answer,
+            lambda state: advance(
+                state,
+                text=words,
+                button=None,
+                language=answer.language,
+                now_ms=answer.now_ms,
+            ),
+        )
+
+    def _interview(
+        self,
+        answer: Answer,
+        step: Callable[[ConsultState | None], Step],
+        *,
+        reading: Reading | None = None,
+    ) -> None:
+        """Take one step of the guided consult and propose the follow-up it leads to."""
+        kept = answer.state.consult
+        result = step(ConsultState.from_json(kept) if kept else None)
+        answer.remember(consult=result.state.to_json() if result.state else None)
+        answer.say(*result.replies)
+        proposal = propose(reading, result.assessment)
+        if proposal is not None:
+            followups.propose(answer, proposal)
+
+
+def _answers_interview(state: DialogState, words: str) -> bool:
+    """Tell whether words look like the answer to the interview's open question."""
+    pending = state.consult is not None and ConsultState.from_json(state.consult).pending
+    return bool(pending) and len(words) <= _SHORT_ANSWER
+
+
+def _holding(state: DialogState, inbounds: Sequence[_Message]) -> DialogState:
+    for waiting, message in inbounds:
+        state = state.holding(waiting.message_id, waiting.inbox_id, to_json(message))
+    return state
+
+
+def _hear(inbounds: Sequence[_Message]) -> _Heard:
+    """Put the messages of a turn together."""
+    pictures: list[Sent] = []
+    others = False
+    for waiting, inbound in inbounds:
+        for position, attachment in enumerate(inbound.attachments):
+            if is_picture(attachment):
+                pictures.append(Sent(waiting.inbox_id, position, attachment))
+            else:
+                others = True
+    words = "\n".join(i.text for _, i in inbounds if i.text.strip())
+    return _Heard(words, inbounds[0][1].button, tuple(pictures), others)
+
+
+def _settle_language(answer: Answer, words: str, message: Inbound, default: Language) -> None:
+    if answer.state.language is None:
+        found = language_of(words, message.language_hint, default)
+        if found is not None:
+            answer.remember(language=found)
+            answer.language = found
