@@ -24,8 +24,9 @@ from core.texts import text
 _K1, _B = 1.2, 0.4
 _TITLE_WEIGHT, _ALIAS_WEIGHT = 4.0, 3.0
 _NAME_BONUS = 6.0  # a lay name stands in the question as it is
-_MIN_SCORE = 7.0
-_MIN_COVERAGE = 0.45  # share of the question's information the article must contain
+_MIN_SCORE = 9.0
+_MIN_COVERAGE = 0.25  # share of the question's information the article must contain
+_RUNNER_UP = 0.4  # of the best score
 
 _WORD = re.compile(r"[a-z0-9]+|[\u3400-\u9fff]+")
 # Words and pairs that every question has; they say nothing about its topic.
@@ -41,7 +42,7 @@ want much many long often after before during into s t m re ve don
 """
 _STOP = frozenset(_STOP_WORDS.split())
 _EYE_WORDS = re.compile(
-    r"[眼睛瞳视盲瞎镜泪睑晶]|角膜|青光|白内|黄斑|飞蚊|近视|老花|散光|糖网|散瞳|麦粒|照片|隐私|数据|"
+    r"[眼睛瞳视盲瞎镜泪睑晶]|角膜|青光|白内|黄斑|飞蚊|近视|老花|散光|糖网|散瞳|麦粒|照片|隐私|数据|看不|看东西|失明|"
     r"eye|vision|sight|retin|lens|glauc|catar|macul|cornea|blind|pupil|squint|glasses|photo"
 )
 
@@ -125,13 +126,13 @@ def _index() -> _Index:
         for name in (*article.aliases[tag], article.title[tag])
     }
     ordered = sorted(names.items(), key=lambda entry: -len(entry[0]))
-    unknown = math.log(1 + (size + 0.5) / 0.5)
+    unknown = 0.5 * math.log(1 + (size + 0.5) / 0.5)  # half: it may just be a filler word
     return _Index(tuple(a.id for a in known), postings, idf, tuple(ordered), unknown)
 
 
 def _named(name: str, question: str) -> bool:
     if name[0].isascii():
-        return re.search(rf"\b{re.escape(name)}", question) is not None
+        return re.search(rf"(?<![a-z0-9]){re.escape(name)}", question) is not None
     return name in question
 
 
@@ -159,19 +160,22 @@ def search(question: str, language: Language, k: int = 3) -> list[Hit]:
             scores[number] = scores.get(number, 0.0) + idf * weight
             covered[number] = covered.get(number, 0.0) + idf
     named: set[int] = set()
-    taken = plain
     for name, number in index.names:
-        if _named(name, taken):
+        if _named(name, plain):
             scores[number] = scores.get(number, 0.0) + _NAME_BONUS * math.log2(1 + len(name) / 2)
             named.add(number)
     about_eyes = _EYE_WORDS.search(plain) is not None
-    kept = [
-        Hit(index.ids[number], score)
+    ranked = sorted(
+        (Hit(index.ids[number], score) for number, score in scores.items()),
+        key=lambda hit: (-hit.score, hit.id),
+    )
+    in_scope = named or any(
+        about_eyes and score >= _MIN_SCORE and covered.get(number, 0.0) >= _MIN_COVERAGE * total
         for number, score in scores.items()
-        if number in named
-        or (about_eyes and score >= _MIN_SCORE and covered[number] >= _MIN_COVERAGE * total)
-    ]
-    return sorted(kept, key=lambda hit: (-hit.score, hit.id))[:k]
+    )
+    if not in_scope:
+        return []
+    return [hit for hit in ranked[:k] if hit.score >= _RUNNER_UP * ranked[0].score]
 
 
 def article_hit(article_id: str) -> Hit | None:
