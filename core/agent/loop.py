@@ -95,7 +95,7 @@ class AgentAnswer:
     is_cut: bool = False
 
 
-OnText = Callable[[str], Awaitable[None]]
+ShowText = Callable[[str], Awaitable[None]]
 
 
 async def converse(
@@ -103,7 +103,7 @@ async def converse(
     messages: Sequence[ChatMessage],
     tools: Mapping[str, Tool],
     *,
-    on_text: OnText | None = None,
+    on_text: ShowText | None = None,
     affinity: str = "",
     limits: Limits = Limits(),
 ) -> AgentAnswer:
@@ -137,7 +137,7 @@ class _Talk:
         model: ChatModel,
         messages: list[ChatMessage],
         tools: Mapping[str, Tool],
-        on_text: OnText | None,
+        on_text: ShowText | None,
         affinity: str,
         limits: Limits,
     ) -> None:

@@ -151,7 +151,7 @@ def _problem(plain: str, context: str, *, no_comfort: bool) -> Problem | None:
 
 _N = r"(?:\d+(?:\.\d+)?|[一二两三四五六七八九十半几])"
 _DRUG = re.compile(
-    r"药|滴眼|眼膏|滴剂|滴一|片|胶囊|注射|激素|胰岛素|抗生素|人工泪液|泪液|阿托品|拉坦|噻吗|布林佐|"
+    r"药|滴眼|眼膏|滴剂|药片|胶囊|注射|激素|胰岛素|抗生素|人工泪液|泪液|阿托品|拉坦|噻吗|布林佐|"
     r"溴莫|毛果芸香|左氧|妥布|氧氟|玻璃酸|地塞|泼尼松|甘露醇|乙酰唑胺|服用|口服|吃|涂|点眼|"
     r"\b(?:drops?|ointment|medicines?|medications?|tablets?|pills?|capsules?|insulin|steroids?|"
     r"antibiotics?|tears|atropine|latanoprost|timolol|brinzolamide|brimonidine|pilocarpine|"
@@ -160,7 +160,7 @@ _DRUG = re.compile(
 )
 _AMOUNT = re.compile(
     rf"{_N}\s*(?:毫克|微克|毫升|滴|片|粒|单位|支)|{_N}\s*(?:mg|mcg|μg|ug|ml|iu)\b"
-    rf"|(?:\d+(?:\.\d+)?|one|two|three|four|half|a)\s*(?:milligrams?|drops?|tablets?|pills?|"
+    rf"|\b(?:\d+(?:\.\d+)?|one|two|three|four|half(?: a)?)\s*(?:milligrams?|drops?|tablets?|pills?|"
     rf"capsules?|units?)\b"
 )
 _CONCENTRATION = re.compile(r"\d+(?:\.\d+)?\s*%")
@@ -170,13 +170,14 @@ _FREQUENCY = re.compile(
     r"|早晚各|睡前(?:点|滴|涂|用|服|吃)"
     r"|\b(?:once|twice|(?:one|two|three|four|five|six|\d+)\s*(?:times|x))\s*"
     r"(?:(?:a|per|each|every)\s*)?(?:day|daily|night|hour|week)"
-    r"|\bevery\s+(?:\w+\s+)?(?:hours?|day|night|morning|evening)\b|\b(?:daily|hourly|nightly)\b"
+    r"|\bevery\s+(?:\w+\s+)?(?:hours?|day|night|morning|evening)\b"
+    r"|\b(?:daily(?! (?:life|activities|living|routine|tasks))|hourly|nightly)\b"
     r"|\bat bedtime\b|\b[qbt]\.?i?\.?d\b"
 )
 # Frequencies that are no drug's: warm compresses, breaks, check-ups.
 _NO_DRUG = re.compile(
-    r"热敷|冷敷|冲洗|清洁|清洗|休息|户外|检查|复查|复诊|随访|眨眼|远眺|看远|洗手|用眼|"
-    r"\b(?:compress\w*|outdoors?|check\w*|rest|screen|breaks?|exam\w*|blink\w*|rinse|wash)\b"
+    r"热敷|冷敷|按摩|往下按|冲洗|清洁|清洗|休息|户外|检查|复查|复诊|随访|眨眼|远眺|看远|洗手|用眼|"
+    r"\b(?:compress\w*|outdoors?|check\w*|rest|screen|breaks?|exam\w*|blink\w*|rinse|wash|warm|massage)\b"
 )
 _CHANGE = re.compile(
     r"(?:停用|停掉|停药|停服|加大|加量|减量|增加|减少|换成|换用|改用)[^,，。]{0,8}"
@@ -187,8 +188,10 @@ _CHANGE = re.compile(
     r"blood thinners?)\b"
 )
 _WARNS = re.compile(
-    r"不要|请勿|切勿|不能|不可|别|避免|不建议|不应|无法|没有人能|谁也不能|不会"
-    r"|\b(?:don't|do not|never|not|avoid|without|cannot|can't|no one)\b"
+    r"不要|请勿|切勿|不能|不可|别|避免|不建议|不应|不自己|不自行|"
+    r"不随便|不擅自|听医生|问医生|遵医嘱|无法|没有人能|谁也不能|不会"
+    r"|\b(?:don't|do not|never|not|avoid|without|cannot|can't|no one"
+    r"|no (?:left-?over|breast|honey))\b"
 )
 
 _DISEASE_ZH = (
@@ -203,7 +206,7 @@ _DIAGNOSIS_ZH = re.compile(
     rf"(?:了|为|典型的|轻度|中度|重度|早期|晚期|急性|慢性|一种|的)*{_DISEASE_ZH}"
     rf"|(?:这|那|症状)(?:就是|肯定是|一定是|明显是|显然是|是典型的){_DISEASE_ZH}"
     rf"|(?:可以|能够|已)?(?:诊断|确诊)(?:为|是){_DISEASE_ZH}"
-    rf"|(?:排除|不可能是){_DISEASE_ZH}"
+    rf"|(?:(?:可以|已经?|能够?|基本)排除了?|排除了|不可能是){_DISEASE_ZH}"
 )
 _HEDGED_ZH = re.compile(
     r"如果|假如|倘若|若|要是|是否|有没有|吗|[?？]|一旦|提到|您说|你说|告诉|曾|(?<!很)可能(?!性)|"
@@ -234,7 +237,7 @@ _HEDGED_EN = re.compile(
 _COMFORT = re.compile(
     r"(?:不用|不需要|不必|无需|没必要|用不着)[^,，。]{0,6}(?:看医生|看眼科|就医|就诊|去医院|"
     r"担心|检查|治疗|处理|紧张|着急|害怕|复查|急诊)|没(?:什么)?(?:大碍|事|关系|大问题|问题)|无大碍|放心|问题不大|"
-    r"(?:不|并不|不太)(?:严重|要紧|紧急)|(?:一切|完全|都|很|非常|眼睛|眼底)(?:正常|健康)|可以(?:先|再)?(?:等|观察|拖)|"
+    r"(?:不|并不|不太)(?:严重|要紧|紧急)|(?:一切|完全|眼睛|眼底|视网膜|结果|照片)(?:都|很|是|非常|完全|基本)*(?:正常|健康)(?!的?人)|可以(?:先|再)?(?:等|观察|拖)|"
     r"(?:会|就能|能)(?:自己|自然|自行|自动)?(?:好|恢复|消失|痊愈|缓解)的?$|自愈|"
     r"不是(?:急症|大病)|过几天(?:再|就)|没有(?:任何)?(?:危险|异常)"
     r"|\bno need (?:to|for)\b.{0,20}\b(?:see|visit|go|worry|doctor|hospital|check)"
@@ -249,7 +252,7 @@ _COMFORT = re.compile(
 )
 _NOT_COMFORT = re.compile(
     r"不要以为|别以为|不代表|不等于|不意味|不能说明|不能排除|即使|就算|哪怕|不可以|"
-    r"不能等|不要等|不能拖|放心不下|能保证|"
+    r"不能等|不要等|不能拖|放心不下|才能?放心|正常也|要紧不要紧|能保证|"
     r"\b(?:doesn't mean|does not mean|even if|cannot rule out|can't wait|cannot wait|not safe)\b"
 )
 _PROMISE = re.compile(
