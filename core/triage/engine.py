@@ -23,6 +23,7 @@ from core.urgency import Urgency, most_urgent
 CONTEXT_LINES = 6
 PHRASE_GAP_CHARS = 4
 _IS_NOW = re.compile(r"现在(正在)?(发生|出现)|正在发生|happening now|right now")
+_PERSONAL = frozenset({"myself", "recent", "one_eye", "days"})
 _ESCALATED = (Urgency.IMMEDIATE, Urgency.SAME_DAY, Urgency.WITHIN_48_H, Urgency.TWO_WEEKS)
 
 
@@ -166,7 +167,7 @@ def _matches(mentions: Sequence[Mention], book: RuleBook) -> list[Match]:
     return [m for m in found if m is not None]
 
 
-def _action(found: Match, book: RuleBook) -> Action:
+def _action(found: Match, book: RuleBook, personal: bool) -> Action:
     """Weigh the doubt that is left (specification §2.1)."""
     flag = book.flags[found.rule.flag]
     doubt = found.doubt
@@ -182,9 +183,10 @@ def _action(found: Match, book: RuleBook) -> Action:
         return "none"
     if doubt & (Doubt.HYPOTHETICAL | Doubt.PAST):
         return "confirm" if flag.event else "none"
-    # Only a mild question form is left ("是什么原因"): people ask so about themselves.
-    personal = any(m.concept in ("myself", "one_eye", "recent") for m in found.mentions)
-    return "trigger" if personal or not flag.event else "confirm"
+    # Only a question about causes is left ("…是什么原因"): people ask so about themselves.
+    if personal:
+        return "trigger"
+    return "confirm" if found.rule.urgency is Urgency.IMMEDIATE else "none"
 
 
 def _nothing(words: Lexicon, book: RuleBook) -> Verdict:
@@ -202,7 +204,8 @@ def _verdict(
     words: Lexicon,
     book: RuleBook,
 ) -> Verdict:
-    weighed = [(m, _action(m, book)) for m in found]
+    personal = any(m.concept in _PERSONAL for m in mentions)
+    weighed = [(m, _action(m, book, personal)) for m in found]
     action: Action = "none"
     if any(a == "trigger" for _, a in weighed):
         action = "confirm" if current.just_asking else "trigger"

@@ -26,6 +26,7 @@ _SPACED_HAN = re.compile(
     r"(?<![\u4e00-\u9fff])(?:[\u4e00-\u9fff] ){2,}[\u4e00-\u9fff](?![\u4e00-\u9fff])"
 )
 _HAN_GAP = re.compile(r"(?<=[\u4e00-\u9fff]) +(?=[\u4e00-\u9fff])")
+_HYPHEN = re.compile(r"(?<=[a-z])-(?=[a-z])")
 _SPACES = re.compile(r"[ \t\u3000\u00a0]{2,}")
 
 
@@ -117,6 +118,8 @@ def normalise(text: str, lexicon: Lexicon) -> Normalised:
         chars.append(new)
         origin += [place] * len(new)
     result = "".join(chars)
+    if "-" in result:
+        result, origin = _replace(result, origin, _HYPHEN, {"-": " "})
     if " " in result:
         result, origin = _replace(result, origin, _SPACED_HAN, {})
         result, origin = _replace(result, origin, _HAN_GAP, {" ": " ", "  ": " "})
