@@ -105,7 +105,7 @@ async def answer_failures(request: web.Request, handler: Handler) -> web.StreamR
     except PatientError as error:
         return failure(request, 400, text_key=error.text_key, fields=error.fields)
     except TransientError as error:
-        return failure(request, 503, retry_after_s=round(error.retry_after_s or 5))
+        return failure(request, 503, retry_after_s=max(1, round(error.retry_after_s or 5)))
     except Exception as error:
         resource = request.match_info.route.resource
         # A full traceback would carry the error's words, and some renderers every local variable:

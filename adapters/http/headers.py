@@ -88,8 +88,10 @@ def trust_proxy(proxies: frozenset[str]) -> Middleware:
             client = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
             scheme = scheme if scheme in {"http", "https"} else request.scheme
             request[_OVER_HTTPS] = scheme == "https"
+            host = request.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
             request = request.clone(
                 scheme=scheme,
+                host=host or request.host,  # what `Origin` is compared with
                 remote=client[:64] or request.remote or "",
             )
         return await handler(request)

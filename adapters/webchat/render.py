@@ -54,7 +54,7 @@ def block_html(block: Block) -> Markup:
         case Paragraph(spans):
             return Markup("<p>{}</p>").format(_spans_html(spans))
         case Heading(text):
-            return Markup("<h3>{}</h3>").format(text)
+            return Markup("<h2>{}</h2>").format(text)
         case Bullets(items, ordered):
             rows = Markup("").join(Markup("<li>{}</li>").format(_spans_html(i)) for i in items)
             return (Markup("<ol>{}</ol>") if ordered else Markup("<ul>{}</ul>")).format(rows)

@@ -3,7 +3,7 @@
 (() => {
   const list = document.getElementById("tasks");
   const stale = document.getElementById("stale");
-  const everyMs = 1000 * Number(document.body.dataset.refreshS);
+  const everyMs = Number(document.body.dataset.refreshMs);
   // A note that is being written is never taken away.
   const writing = () => Array.from(list.querySelectorAll("input[name=note]")).some((note) => note.value || note === document.activeElement);
 

@@ -77,7 +77,10 @@
     const sending = entry.percent === undefined ? say.sending : say.photo_sending.replace("{percent}", entry.percent);
     const words = { failed: say.not_sent, refused: entry.note, lost: say.photo_lost, sent: say.sent }[entry.state] || sending;
     state.className = failed ? "state failed" : "state";
-    state.replaceChildren(make("span", "", words));
+    if (failed) state.setAttribute("role", "alert"); // read aloud; progress is not
+    else state.removeAttribute("role");
+    state.textContent = "";
+    state.append(make("span", "", words));
     if (entry.state === "waiting" && entry.percent !== undefined) {
       const bar = make("progress");
       bar.max = 100;
@@ -141,9 +144,12 @@
         if (bubbles.has(entry.id)) draw(entry);
       } else if (answer.status === 0 || answer.status === 408 || answer.status === 429 || answer.status >= 500) {
         if (answer.status === 0) lost();
-        entry.state = "failed";
-        delete entry.percent;
-        draw(entry);
+        for (const held of outbox) { // what stands behind it is not on its way either
+          if (laneOf(held) !== name || held.state !== "waiting") continue;
+          held.state = "failed";
+          delete held.percent;
+          draw(held);
+        }
         const wait = Math.min(RETRY_FIRST_MS * 2 ** lane.tries, RETRY_MOST_MS);
         lane.tries += 1;
         lane.timer = setTimeout(() => retry(name), Math.max(wait, answer.after));
@@ -190,7 +196,10 @@
 
   // ---- writing
   const noteDraft = () => { keep("draft", field.value); grow(); };
-  const grow = () => { field.style.height = "auto"; field.style.height = `${field.scrollHeight + 4}px`; };
+  const grow = () => stayAtEnd(() => {
+    field.style.height = "auto";
+    field.style.height = `${field.scrollHeight + 4}px`;
+  });
   function hint(words) {
     byId("hint").textContent = words;
     byId("hint").hidden = !words;

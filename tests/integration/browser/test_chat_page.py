@@ -146,7 +146,7 @@ async def test_offline_words_wait_and_are_sent_once_in_order(site, open_page, sc
     await page.context.set_offline(True)
     await write(page, "第一句")
     await write(page, "第二句")
-    await expect(page.locator(".state.failed")).to_have_count(1)
+    await expect(page.locator(".state.failed")).to_have_count(2)
     await expect(page.locator("#connection")).to_be_visible()
     await page.screenshot(path=screenshots / "chat-offline.png")
     assert await accessibility_faults(page) == []

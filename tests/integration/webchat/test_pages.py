@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
 
 import aiohttp
@@ -55,6 +56,18 @@ async def test_behind_https_the_cookie_is_bound_to_the_host(site):
     ):
         assert page.cookies["__Host-oc_chat"]["secure"]
         assert "Strict-Transport-Security" in page.headers
+
+
+async def test_behind_a_proxy_that_renames_the_host(site, browser):
+    for origin, status in (("https://eye.example", 202), ("https://evil.test", 403)):
+        headers = {
+            **SCRIPT,
+            "Origin": origin,
+            "X-Forwarded-Host": "eye.example",
+            "X-Forwarded-For": "203.0.113.7",
+        }
+        async with browser.post("/chat/messages", data={"text": "x"}, headers=headers) as answer:
+            assert answer.status == status
 
 
 async def test_other_peers_cannot_claim_a_proxy():
@@ -219,6 +232,37 @@ async def test_errors_are_calm_and_tell_nothing(site, browser, monkeypatch):
     assert "120" in text
     async with browser.get("/chat", headers=SCRIPT) as answer:
         assert (await answer.json())["ok"] is False
+
+
+ODD_REQUESTS = [
+    b"GET /chat HTTP/1.1\r\n\r\n",
+    b"GET /chat HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n",
+    b"GET /chat HTTP/1.1\r\nHost: x\r\nCookie: oc_chat=\xff\xfe; oc_language=\x80; oc_size\r\n\r\n",
+    b"GET /chat HTTP/1.1\r\nHost: x\r\nAccept-Language: \xff;q=\xff,,;;zh;q=nan\r\n\r\n",
+    b"GET /chat HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: ftp\r\nX-Forwarded-For: \xff,,\r\n\r\n",
+    b"GET /chat/photo/%00%ff HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /chat/static/%ff/%ed%a0%80 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /chat?" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /chat HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+    b"POST /chat/messages HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"POST /chat/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"BREW /chat HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("request_bytes", ODD_REQUESTS)
+async def test_odd_requests_get_an_answer_and_no_server_error(site, request_bytes):
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
+    writer.write(request_bytes)
+    writer.write_eof()
+    async with asyncio.timeout(5):
+        status_line = await reader.readline()
+    writer.close()
+    assert not status_line.startswith(b"HTTP/1.1 5")
+    async with aiohttp.ClientSession(site.base) as after, after.get("/chat") as page:
+        assert page.status == 200
 
 
 async def test_a_taken_port_names_the_setting(site):
