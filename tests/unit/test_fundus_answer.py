@@ -91,7 +91,7 @@ def test_serious_findings_come_first_and_the_earliest_date_wins() -> None:
     [
         ({"dr": "negative"}, 0, "routine"),
         ({"dr": "borderline"}, 1, "three_months"),
-        ({"dr": "refer"}, 2, "three_months"),
+        ({"dr": "refer"}, 2, "four_weeks"),
         ({"dr": "refer"}, 3, "two_weeks"),
         ({"dr": "refer"}, 4, "one_week"),
         ({"dr": "negative"}, 4, "routine"),

@@ -34,7 +34,7 @@ class Plan:
     seed: int = 20261122
     batch: int = 24
     steps_small: int = 400
-    steps_large: int = 230
+    steps_large: int = 125
     small_px: int = 320
     large_px: int = 448
     rate: float = 3e-4
