@@ -66,13 +66,13 @@ _MARKS = re.compile(r'\\.|["{}]', re.DOTALL)
 _BRACES = re.compile(r"[{}]")
 
 
-def loads(text: str, *, may_close: bool = False) -> Any:
+def loads(text: str, *, may_close: int = 0) -> Any:
     """Read one value.
 
     Args:
         text: from its first to its last character, blanks around it allowed.
-        may_close: the model ended the call itself, so brackets it forgot may be added. An open
-            string is never closed.
+        may_close: how many forgotten brackets may be added at the end. An open string is never
+            closed.
 
     Raises:
         Unreadable: there is no value that stands in the text as it is.
@@ -129,13 +129,13 @@ def _checked(value: Any) -> Any:
             raise _NotJson(f"{type(value).__name__} is no JSON")
 
 
-def _mended(text: str, *, may_close: bool) -> Iterator[str]:
+def _mended(text: str, *, may_close: int) -> Iterator[str]:
     """Yield `text` with one kind of slip mended after the other."""
     if text.startswith("{{") and text.endswith("}}"):
         text = text.replace("{{", "{").replace("}}", "}")
         yield text
     text = _without_surplus(text)
-    if may_close and (closed := _closed(text)):
+    if closed := _closed(text, may_close):
         text = closed
     yield text
     escaped = _TRAILING_COMMA.sub(r"\1", _BAD_ESCAPE.sub(r"\\\\", text))
@@ -169,24 +169,24 @@ def _open_brackets(text: str) -> tuple[list[str], bool]:
     return stack, in_string
 
 
-def _closed(text: str) -> str | None:
-    """Add forgotten closing brackets, or return None when more than brackets is missing."""
+def _closed(text: str, most: int) -> str | None:
+    """Add up to `most` forgotten brackets, or return None when more than that is missing."""
     try:
         stack, in_string = _open_brackets(text)
     except Unreadable:
         return None
-    if in_string or not stack or text.rstrip()[-1] in ",:{[":
+    if in_string or not 0 < len(stack) <= most or text.rstrip()[-1] in ",:{[":
         return None
     return text + "".join(_CLOSERS[b] for b in reversed(stack))
 
 
-def _repair(text: str, *, may_close: bool) -> Any:
+def _repair(text: str, *, may_close: int) -> Any:
     """Let json-repair guess, and keep its guess only if it stands in the text."""
     text = _without_surplus(text.translate(_FULL_WIDTH))
     if not text.startswith(("{", "[")) or _too_deep(text):
         raise Unreadable("not an object")
     if not text.rstrip().endswith(("}", "]")):
-        closed = _closed(text) if may_close else None
+        closed = _closed(text, may_close)
         if closed is None:
             raise Unreadable("cut")
         text = closed

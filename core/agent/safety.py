@@ -215,8 +215,8 @@ _HEDGED_ZH = re.compile(
 )
 _DISEASE_EN = (
     r"(?:glaucoma|cataracts?|retin\w+|conjunctivitis|keratitis|uveitis|iritis|scleritis|detachment|"
-    r"macular \w+|degeneration|diabet\w+|blepharitis|dry eyes?|stye|chalazion|amd|oedema|edema|"
-    r"occlusion|neuritis|infection|myopia|disease|syndrome|disorder|pink eye|pterygium|"
+    r"macular \w+|degeneration|diabet\w+|blepharitis|dry eyes?|hordeolum|chalazion|amd|oedema|"
+    r"edema|occlusion|neuritis|infection|myopia|disease|syndrome|disorder|pink eye|pterygium|"
     r"ha?emorrhage|ulcer|migraine|tumou?r|hypertension|floaters)"
 )
 _DIAGNOSIS_EN = re.compile(

@@ -25,6 +25,7 @@ from core.ports import ToolCall, ToolSpec
 _LONGEST_TEXT = 32 << 10
 _MOST_CALLS = 8
 _MOST_OBJECTS = 32
+_MOST_FORGOTTEN = 4  # brackets
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,19 @@ def showable(text: str) -> str:
     """Return the part of a growing answer that surely is no call, to be shown meanwhile."""
     text = text[:_LONGEST_TEXT]
     found = _SUSPICION.search(text)
-    return (text[: found.start()] if found else text).rstrip()
+    text = text[: found.start()] if found else text
+    before, _, line = text.rpartition("\n")
+    start = line.strip(" \t*#").casefold()
+    if start and any(word.startswith(start) for word in _FRAME_WORDS):
+        return before.rstrip()
+    return text.rstrip()
 
 
+# ReAct's words at the start of a line; a growing line may still become one of them.
+_FRAME_WORDS = ("thought", "action", "final answer", "思考", "行动", "动作")
 _SUSPICION = re.compile(
-    r"<(?:[|｜/a-zA-Z_]|$)|\{|```|\[(?:T|$)"
-    r"|^[ \t*#]*(?:Thought|Action|Final Answer|思考|行动|动作)",
+    r"<(?:[|｜/a-zA-Z_]|$)|\{|```|`{1,2}$|\[(?:T|$)"
+    rf"|^[ \t*#]*(?:{'|'.join(_FRAME_WORDS)})",
     re.MULTILINE | re.IGNORECASE,
 )
 
@@ -199,9 +207,7 @@ def _read_native(call: ToolCall, names: _Names, found: _Found) -> None:
     if name:
         try:
             text = call.arguments.strip()
-            arguments = _arguments(
-                literals.loads(text, may_close=text.endswith("}")) if text else {}
-            )
+            arguments = _arguments(literals.loads(text)) if text else {}
         except literals.Unreadable:
             arguments = None
     if name is None or arguments is None:
@@ -445,26 +451,30 @@ class _Scan:
         return False
 
     def _read_objects(self, body: str, is_ended: bool) -> bool:
-        values = self._objects(body, is_ended)
+        values = self._objects(body, is_ended, is_whole=True)
         meant = [_read_value(v, self._names, self.found, is_tagged=True) for v in values]
         return any(meant)
 
-    def _objects(self, body: str, is_ended: bool) -> Iterator[Any]:
-        """Yield the JSON objects at the start of `body`, one after the other."""
+    def _objects(self, body: str, is_ended: bool, *, is_whole: bool = False) -> Iterator[Any]:
+        """Yield the JSON objects at the start of `body`, one after the other.
+
+        Brackets the model forgot are added if it ended the block itself. In a block that is still
+        open only the last brace of a whole call (`is_whole`: name and arguments) may be missing,
+        because then its arguments are complete.
+        """
         position = 0
         for _ in range(_MOST_CALLS):
             start = body.find("{", position)
             if start < 0:
                 return
             end = literals.object_end(body, start)
-            if end is None:
-                end, rest = len(body), _MARKER.sub("", body[start:]).strip().rstrip("`").strip()
-                # Without an end tag only the wrapper's own brace may be missing.
-                may_close = is_ended or (not self._is_cut and rest.endswith("}"))
-                if not may_close:
-                    return
+            if end is not None:
+                rest, may_close = body[start:end], 0
             else:
-                rest, may_close = body[start:end], False
+                end, rest = len(body), _MARKER.sub("", body[start:]).strip().rstrip("`").strip()
+                may_close = _MOST_FORGOTTEN if is_ended else int(is_whole and not self._is_cut)
+                if not is_ended and not rest.endswith("}"):
+                    return
             try:
                 yield literals.loads(rest, may_close=may_close)
             except literals.Unreadable:
@@ -650,7 +660,7 @@ class _Scan:
                 rest = self._text[start:end]
             position = end
             try:
-                value = literals.loads(rest, may_close=end == len(self._text))
+                value = literals.loads(rest, may_close=1)
             except literals.Unreadable:
                 continue
             if _read_value(value, self._names, self.found, is_tagged=False):

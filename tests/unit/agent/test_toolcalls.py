@@ -171,6 +171,17 @@ def test_a_cut_call_never_runs_with_other_arguments(wanted: dict[str, Any], cut:
             assert (name, found) == ("search_knowledge", wanted)
 
 
+def test_cut_after_a_nested_object_is_still_cut() -> None:
+    for text in (
+        '<tool_call>{"name": "search_knowledge", "arguments": {"filter": {}',
+        '{"name": "search_knowledge", "arguments": {"filter": {}',
+        'Action: search_knowledge\nAction Input: {"filter": {}',
+        '<｜tool▁call▁begin｜>search_knowledge<｜tool▁sep｜>{"filter": {}',
+    ):
+        assert calls(text) == [], text
+    assert calls("", (ToolCall("c", "search_knowledge", '{"filter": {}'),)) == []
+
+
 @given(st.text())
 def test_any_text_is_survived(text: str) -> None:
     parsed = toolcalls.parse(text, (ToolCall("c", text, text),), TOOLS)
@@ -253,6 +264,7 @@ def test_two_tools_alike_are_neither() -> None:
         '{"name": "search_knowledge", "arguments": "{\\"query\\": \\"干眼\\"}"}',
         '{"name": "search_knowledge", "parameters": {"query": "干眼"}}}}',
         '{"name": "search_knowledge", "arguments": {"query": "干眼"}',
+        '{"name": "search_knowledge", "arguments": {"query": "干眼"',
         '{"name": "search_knowledge", "query": "干眼"}',
         '```json\n{"name": "search_knowledge", "arguments": {"query": "干眼"}}\n```',
         'search_knowledge\n{"query": "干眼"}',
@@ -356,7 +368,7 @@ def test_history_always_holds_valid_json() -> None:
 
 @given(st.text())
 def test_literals_read_or_refuse(text: str) -> None:
-    for may_close in (True, False):
+    for may_close in (0, 1, 4):
         try:
             value = literals.loads(text, may_close=may_close)
         except literals.Unreadable:
