@@ -19,8 +19,9 @@ from models.fundus.network import Network
 from models.fundus.original import LABEL, OriginalNetwork
 from models.fundus.settings import FundusSettings
 
-# Enough for a 448 px network and a 720 px card; JPEG then decodes at half or quarter size.
-WORKING_PX = 1024
+# Enough for a 448 px network and a 720 px card when the retina fills the photo; a messenger's
+# 1280 px JPEG then decodes at half size. Where the retina is small, DETAILED_PX is decoded instead.
+WORKING_PX, DETAILED_PX = 640, 2048
 # Ungradable, yet nothing measurable is wrong: a sharper photo is the likeliest help.
 _UNNAMED: tuple[RetakeCause, ...] = ("blur",)
 
@@ -90,15 +91,8 @@ class Assessor:
             PatientError: the file cannot be opened; says why.
         """
         start = time.perf_counter()
-        photo = intake.decode(
-            data,
-            max_bytes=self._settings.max_bytes,
-            max_pixels=self._settings.max_pixels,
-            # The original network resizes without smoothing, so only all pixels give its answer.
-            working_px=None if self.original is not None else WORKING_PX,
-        )
+        photo, found = self._open(data)
         decoded = time.perf_counter()
-        found = field.find(photo.pixels)
         square = field.square(photo.pixels, found, self.network.size_px)
         before = time.perf_counter()
         logits, maps = self.network.run(square)
@@ -142,6 +136,27 @@ class Assessor:
             card=picture,
             elapsed_ms=(end - start) * 1e3,
         )
+
+    def _open(self, data: bytes) -> tuple[intake.Photo, field.Field]:
+        """Decode as few pixels as the networks need, and find the field in them."""
+
+        def opened(working_px: int | None) -> tuple[intake.Photo, field.Field]:
+            photo = intake.decode(
+                data,
+                max_bytes=self._settings.max_bytes,
+                max_pixels=self._settings.max_pixels,
+                working_px=working_px,
+            )
+            return photo, field.find(photo.pixels)
+
+        if self.original is not None:
+            # It resizes without smoothing, so only all pixels give its own answer.
+            return opened(None)
+        photo, found = opened(WORKING_PX)
+        shrunk = photo.width_px > photo.pixels.shape[1]
+        if shrunk and max(found.width, found.height) < self.network.size_px:
+            return opened(DETAILED_PX)
+        return photo, found
 
     def _screen(
         self,

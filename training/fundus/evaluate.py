@@ -62,7 +62,7 @@ def read(
     """Run rows through intake, field and network; `change(rng, square)` may spoil the square."""
     logits = []
     for n, row in enumerate(rows):
-        photo = intake.decode((folder / row.file).read_bytes(), **LIMITS, working_px=1024)
+        photo = intake.decode((folder / row.file).read_bytes(), **LIMITS, working_px=640)
         square = field.square(photo.pixels, field.find(photo.pixels), loaded.size_px)
         if change is not None:
             rng = np.random.default_rng([11, n])

@@ -74,7 +74,8 @@ async def main() -> None:
             share = parts["network_ms"] / parts["total_ms"]
             print(
                 f"  {name:18s} p50 {p50:6.1f} ms  p95 {p95:6.1f} ms"
-                f"  decode {parts['decode_ms']:5.1f}  network {parts['network_ms']:5.1f}  card {parts['card_ms']:5.1f}"
+                f"  decode {parts['decode_ms']:5.1f}  network {parts['network_ms']:5.1f}"
+                f"  card {parts['card_ms']:5.1f}"
                 f"  network share {share:.0%}"
             )
         await reader.close()
