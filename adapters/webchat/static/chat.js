@@ -54,8 +54,7 @@
     files.delete(id);
   }
 
-  const draw = (entry) => stayAtEnd(() => paint(entry));
-  function paint(entry) {
+  function draw(entry) {
     let bubble = bubbles.get(entry.id);
     if (!bubble) {
       bubble = make("article", "message patient");
@@ -196,10 +195,7 @@
 
   // ---- writing
   const noteDraft = () => { keep("draft", field.value); grow(); };
-  const grow = () => stayAtEnd(() => {
-    field.style.height = "auto";
-    field.style.height = `${field.scrollHeight + 4}px`;
-  });
+  const grow = () => { field.style.height = "auto"; field.style.height = `${field.scrollHeight + 4}px`; };
   function hint(words) {
     byId("hint").textContent = words;
     byId("hint").hidden = !words;
@@ -266,19 +262,27 @@
 
   // ---- reading
   const atEnd = () => innerHeight + scrollY > document.documentElement.scrollHeight - 160;
-  const stayAtEnd = (change) => { // what grows at the bottom must not push the last words away
-    const follow = atEnd();
-    change();
-    if (follow) toLatest();
+  const toLatest = () => {
+    pinned = true;
+    byId("jump").hidden = true;
+    scrollTo(0, document.documentElement.scrollHeight);
   };
-  const toLatest = () => { byId("jump").hidden = true; scrollTo(0, document.documentElement.scrollHeight); };
   function show(article) { // the beginning of a long answer, not its end
     const room = innerHeight - document.querySelector("footer").offsetHeight;
-    if (article.offsetHeight > room - 20) article.scrollIntoView({ block: "start" });
+    if (article.offsetHeight > room - 20) { pinned = false; article.scrollIntoView({ block: "start" }); }
     else toLatest();
   }
   byId("jump").addEventListener("click", toLatest);
-  addEventListener("scroll", () => { if (atEnd()) byId("jump").hidden = true; }, { passive: true });
+  // At the end, and to stay there when a photo loads or a notice appears, until the person moves up.
+  let pinned = false, lastY = scrollY;
+  addEventListener("scroll", () => {
+    if (atEnd()) { pinned = true; byId("jump").hidden = true; }
+    else if (scrollY < lastY) pinned = false;
+    lastY = scrollY;
+  }, { passive: true });
+  const sizes = new ResizeObserver(() => { if (pinned) toLatest(); });
+  sizes.observe(document.body);
+  sizes.observe(document.querySelector("footer"));
 
   function receive(item) {
     const sent = bubbles.get(item.message_id);
@@ -292,7 +296,7 @@
       return;
     }
     if (byId(article.id)) return;
-    const follow = atEnd() || Boolean(sent);
+    const follow = pinned || atEnd() || Boolean(sent);
     if (sent) {
       const preview = sent.querySelector("img"), picture = article.querySelector("a.picture img");
       if (preview && picture) picture.src = preview.src; // do not fetch what we just sent
@@ -314,21 +318,17 @@
       else clearing = setTimeout(hide, 1500);
       return;
     }
-    const follow = atEnd();
     byId("progress").hidden = false;
     byId("typing").hidden = Boolean(draft);
     if (draft) byId("draft").textContent = draft;
-    if (follow) toLatest();
   }
 
   let source, cursor = Number(page.cursor), failures = 0, lostTimer, silenceTimer;
   function lost() {
     if (lostTimer) return;
     lostTimer = setTimeout(() => {
-      stayAtEnd(() => {
-        byId("connection").textContent = say.connection_lost;
-        byId("connection").hidden = false;
-      });
+      byId("connection").textContent = say.connection_lost;
+      byId("connection").hidden = false;
     }, 2500);
   }
   function alive() {

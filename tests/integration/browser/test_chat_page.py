@@ -242,6 +242,36 @@ async def test_photos_are_sent_at_once_and_open_large(site, open_page, screensho
     assert watch.complaints == []
 
 
+async def test_the_last_words_stay_in_view_while_things_load(site, open_page):
+    page, _ = await open_page()
+    site.conversations.down = True
+    photo = {"name": "eye.jpg", "mimeType": "image/jpeg", "buffer": a_photo()}
+    await page.set_input_files("#gallery", photo)
+    retry = page.get_by_role("button", name="现在重发")
+    await expect(retry).to_be_in_viewport(ratio=1)
+    footer = await page.locator("footer").bounding_box()
+    button = await retry.bounding_box()
+    assert button["y"] + button["height"] <= footer["y"]
+
+
+async def test_a_long_answer_is_read_from_its_beginning(site, open_page):
+    page, _ = await open_page()
+    await write(page, "x")
+    await page.wait_for_selector("[data-message]")
+    await site.say(site.address, say("answer", *["很长的一段。" * 20] * 12))
+    first = page.locator("#log .answer p").nth(1)
+    await expect(first).to_be_in_viewport(ratio=1)
+    await page.evaluate("scrollTo(0, 0)")
+    await site.say(site.address, say("answer", "后来的话"))
+    await expect(page.locator("#jump")).to_be_visible()
+    await page.click("#jump")
+    await expect(page.locator("#log .answer").last).to_be_in_viewport(ratio=1)
+    await expect(page.locator("#jump")).to_be_hidden()
+    await page.evaluate("scrollTo(0, 0)")
+    await site.say(site.address, EMERGENCY)  # an emergency does not wait below
+    await expect(page.locator(".emergency .call")).to_be_in_viewport(ratio=1)
+
+
 async def test_a_photo_too_large_is_said_before_sending(site, open_page):
     page, _ = await open_page()
     large = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"x" * (1024 * 1024 + 1)}
