@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from core.followup.intervals import findings_of
 from core.interview import wording
 from core.interview.judge import complaint_named, complaint_of, judge, next_question
 from core.interview.slots import SKIPPED, Complaint, ConsultData, load
@@ -63,8 +64,7 @@ def advance(
             person `kept` is about (its own ``person``, default ``self``).
     """
     data = load()
-    if state and now_ms - state.updated_at_ms > _FORGET_AFTER_MS:
-        state = None
+    state = _still_valid(state, data, now_ms)
     turn = _Turn(data, language, now_ms, dict(kept or {}))
     if button is not None:
         return turn.on_button(state, button)
@@ -79,8 +79,7 @@ def after_reading(
     The reading itself is shown by the turn; this adds what it means for the consult.
     """
     data = load()
-    if state and now_ms - state.updated_at_ms > _FORGET_AFTER_MS:
-        state = None
+    state = _still_valid(state, data, now_ms)
     turn = _Turn(data, language, now_ms, {})
     result = photo_result(reading)
     if result == "not_fundus":
@@ -94,6 +93,10 @@ def after_reading(
     slots = dict(before.slots)
     if reading.eye and "eye" not in slots:
         slots["eye"] = "right" if reading.eye == "OD" else "left"
+    found = dict.fromkeys(filter(None, slots.get("findings", "").split(",")))
+    found |= dict.fromkeys(findings_of(reading))
+    if found:
+        slots["findings"] = ",".join(found)
     if _PHOTO_RANK[result] >= _PHOTO_RANK.get(slots.get("photo", ""), 0):
         slots["photo"] = result  # the other eye's better photo does not undo this one's
     after = replace(before, slots=slots, ended=False, updated_at_ms=now_ms)
@@ -101,6 +104,13 @@ def after_reading(
 
 
 _PHOTO_RANK = {"normal": 0, "ungradable": 1, "borderline": 2, "refer": 3, "refer_soon": 4}
+
+
+def _still_valid(state: ConsultState | None, data: ConsultData, now_ms: int) -> ConsultState | None:
+    """Return the state, unless it is old or its question is gone from newer data."""
+    if state is None or now_ms - state.updated_at_ms > _FORGET_AFTER_MS:
+        return None
+    return replace(state, pending=None) if state.pending not in (None, *data.slots) else state
 
 
 def photo_result(reading: Reading) -> str:

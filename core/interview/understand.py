@@ -97,8 +97,9 @@ def with_implied(found: Mapping[str, str], data: ConsultData) -> dict[str, str]:
     """Return the slots plus what their values imply; what was said itself always wins."""
     full = dict(found)
     for name, value in found.items():
-        for other, implied in data.slots[name].implies.get(value, {}).items():
-            full.setdefault(other, implied)
+        if name in data.slots:
+            for other, implied in data.slots[name].implies.get(value, {}).items():
+                full.setdefault(other, implied)
     return full
 
 

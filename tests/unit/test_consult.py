@@ -198,6 +198,14 @@ def test_a_skip_never_makes_an_emergency_but_says_it_is_careful():
     assert "更稳妥" in words(consult(["看东西模糊", "v1:ask:onset:skip"]))
 
 
+def test_a_state_of_older_data_still_serves():
+    old = ConsultState(
+        NOW, NOW, slots={"gone": "yes", "blur": "yes"}, pending="gone", asked=("gone",)
+    )
+    step = advance(old, text="慢慢看不清", button=None, language="zh-Hans", now_ms=NOW)
+    assert step.replies[-1].kind == "question"
+
+
 # -- photos ----------------------------------------------------------------------------------
 
 

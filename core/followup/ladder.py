@@ -1,0 +1,125 @@
+"""When reminders go out: the ladder of specification §4, in the patient's own daytime.
+
+Booked visits: 7, 3 and 1 days before (7 and 3 days raised attendance in rural Guangdong, Chen
+2018 AJO 194:54). Visits only due: 14 days before, on the day, 7 and 21 days after, then staff.
+Referrals: the next day, the third day, then a call by staff.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from core.urgency import Urgency
+
+QUIET_FROM, QUIET_UNTIL = time(21, 0), time(8, 0)  # specification §4
+_FIRST_MINUTE, _SPREAD_MINUTES = 9 * 60, 90  # reminders fall between 9:00 and 10:30
+
+STEPS = (
+    "before_14",
+    "before_7",
+    "before_3",
+    "before_1",
+    "due",
+    "after_7",
+    "after_21",
+    "day_1",
+    "day_3",
+    "staff_call",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReminderTime:
+    """One step of a ladder; ``staff_call`` is work for staff, not a message.
+
+    Attributes:
+        at_ms: UTC epoch milliseconds, never in the patient's quiet hours.
+        step: one of `STEPS`.
+    """
+
+    at_ms: int
+    step: str
+
+
+def _is_quiet(moment: datetime) -> bool:
+    return not QUIET_UNTIL <= moment.time() < QUIET_FROM
+
+
+def _local(day: date, minute: int, zone: ZoneInfo) -> datetime:
+    """Return a local time that exists: a time skipped by the clocks moves forward."""
+    wall = datetime.combine(day, time(minute // 60, minute % 60), zone)
+    return wall.astimezone(UTC).astimezone(zone)
+
+
+def _awake(moment: datetime, minute: int, zone: ZoneInfo) -> datetime:
+    """Return the moment, or the next morning's minute when it falls into quiet hours."""
+    while _is_quiet(moment):
+        evening = moment.time() >= QUIET_FROM
+        day = moment.date() + timedelta(days=1 if evening else 0)
+        later = _local(day, minute, zone)
+        moment = later if later > moment else _local(day + timedelta(days=1), minute, zone)
+    return moment
+
+
+def _days(due: date, today: date, booked: bool, urgency: Urgency) -> Iterator[tuple[str, date]]:
+    """Yield the ladder's steps that are tied to a day."""
+    if booked:
+        for before in (7, 3, 1):
+            yield f"before_{before}", due - timedelta(days=before)
+        return
+    if urgency.rank <= Urgency.TWO_WEEKS.rank:
+        yield "day_1", today + timedelta(days=1)
+        yield "day_3", today + timedelta(days=3)
+        if urgency.rank > Urgency.SAME_DAY.rank:
+            yield "staff_call", today + timedelta(days=5)
+        if due > today + timedelta(days=5):
+            yield "due", due
+        return
+    yield "before_14", due - timedelta(days=14)
+    yield "due", due
+    yield "after_7", due + timedelta(days=7)
+    yield "after_21", due + timedelta(days=21)
+    yield "staff_call", due + timedelta(days=28)
+
+
+def reminder_times(
+    due_at_ms: int,
+    *,
+    now_ms: int,
+    zone: str,
+    booked: bool,
+    urgency: Urgency,
+    seed: str = "",
+) -> tuple[ReminderTime, ...]:
+    """Return the whole ladder, earliest first; only future times, none in quiet hours.
+
+    Args:
+        due_at_ms: when the visit is due or booked, UTC epoch milliseconds.
+        now_ms: the present.
+        zone: the patient's IANA zone.
+        booked: a visit is arranged.
+        urgency: class of the follow-up; urgent ones have the referral ladder.
+        seed: spreads people over the morning; the same seed gives the same times. Without one
+            the moment of planning spreads them.
+    """
+    where = ZoneInfo(zone)
+    digest = hashlib.sha256((seed or str(now_ms)).encode()).digest()
+    minute = _FIRST_MINUTE + int.from_bytes(digest[:4], "big") % _SPREAD_MINUTES
+    second = timedelta(seconds=digest[4] % 60)
+    now = datetime.fromtimestamp(now_ms / 1000, where)
+    due = datetime.fromtimestamp(due_at_ms / 1000, where).date()
+    moments = [
+        (step, _awake(_local(day, minute, where) + second, minute, where))
+        for step, day in _days(due, now.date(), booked, urgency)
+    ]
+    hours = {Urgency.IMMEDIATE: 2, Urgency.SAME_DAY: 24}.get(urgency)
+    if hours is not None and not booked:
+        # Nobody pressed anything: a person calls, two hours or a day later.
+        call = (now.astimezone(UTC) + timedelta(hours=hours)).astimezone(where)
+        moments.append(("staff_call", _awake(call, minute, where)))
+    times = {int(at.timestamp() * 1000): step for step, at in moments}
+    return tuple(ReminderTime(at, times[at]) for at in sorted(times) if at > now_ms)
