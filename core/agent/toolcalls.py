@@ -11,40 +11,28 @@ else was said.
 from __future__ import annotations
 
 import ast
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
 from core.agent import literals
+from core.agent.callshapes import (
+    MOST_CALLS,
+    Call,
+    Found,
+    Names,
+    as_arguments,
+    read_native,
+    read_value,
+)
 from core.ports import ToolCall, ToolSpec
 
 # A whole answer has at most a few thousand tokens; what lies beyond was not written by our rules.
 _LONGEST_TEXT = 32 << 10
-_MOST_CALLS = 8
 _MOST_OBJECTS = 32
 _MOST_FORGOTTEN = 4  # brackets
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call whose tool exists; its arguments are an object, not yet checked by the schema."""
-
-    id: str
-    name: str
-    arguments: Mapping[str, Any]
-
-    def as_tool_call(self) -> ToolCall:
-        """Return the call as it goes into the history: always valid JSON."""
-        arguments = json.dumps(dict(self.arguments), ensure_ascii=False)
-        return ToolCall(self.id, self.name, arguments)
-
-    @property
-    def key(self) -> str:
-        """Equal for calls that do the same."""
-        return f"{self.name} {json.dumps(dict(self.arguments), sort_keys=True)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +60,10 @@ def parse(text: str, native: Sequence[ToolCall], tools: Sequence[ToolSpec]) -> P
     """
     is_overlong = len(text) > _LONGEST_TEXT
     answer, thoughts = _without_thoughts(text[:_LONGEST_TEXT])
-    names = _Names(tools)
-    found = _Found()
+    names = Names(tools)
+    found = Found()
     for call in native:
-        _read_native(call, names, found)
+        read_native(call, names, found)
     scan = _Scan(_until_invented_result(answer), names, is_cut=is_overlong)
     scan.run()
     visible = _tidy(scan.remaining())
@@ -85,7 +73,7 @@ def parse(text: str, native: Sequence[ToolCall], tools: Sequence[ToolSpec]) -> P
         thought = _Scan(_until_invented_result(thoughts), names, is_cut=is_overlong)
         thought.run()
         found.add_all(thought.found)
-    return Parsed(visible, tuple(found.calls[:_MOST_CALLS]), found.has_broken and not found.calls)
+    return Parsed(visible, tuple(found.calls[:MOST_CALLS]), found.has_broken and not found.calls)
 
 
 def showable(text: str) -> str:
@@ -107,153 +95,6 @@ _SUSPICION = re.compile(
     rf"|^[ \t*#]*(?:{'|'.join(_FRAME_WORDS)})",
     re.MULTILINE | re.IGNORECASE,
 )
-
-
-# --- names -----------------------------------------------------------------------------------
-
-
-def _folded(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
-
-
-class _Names:
-    """Finds the tool a drifted name means: case, CamelCase, ``tool:`` before, ``_tool`` after."""
-
-    def __init__(self, tools: Sequence[ToolSpec]) -> None:
-        self.specs = {t.name: t for t in tools}
-        self._by_fold: dict[str, str | None] = {}
-        for name in self.specs:
-            fold = _folded(name)
-            self._by_fold[fold] = None if fold in self._by_fold else name  # two alike: neither
-
-    def find(self, written: object) -> str | None:
-        """Return the tool's true name, or None."""
-        if not isinstance(written, str) or len(written) > 200:
-            return None
-        name = written.strip()
-        if name in self.specs:
-            return name
-        last = re.split(r"[.:：/]", re.sub(r":\d+$", "", name))[-1]  # Kimi numbers its calls
-        for form in (name, last):
-            fold = _folded(form)
-            for candidate in (fold, fold.removesuffix("tool"), fold.removesuffix("function")):
-                if found := self._by_fold.get(candidate):
-                    return found
-        return None
-
-    def properties(self, name: str) -> Mapping[str, Any]:
-        """Return the schemas of a tool's arguments by name."""
-        return cast("Mapping[str, Any]", self.specs[name].parameters.get("properties", {}))
-
-    def typed(self, name: str, key: str, value: str) -> Any:
-        """Return a value that was written without quotes, by the type its schema asks for."""
-        schema = cast("Mapping[str, Any]", self.properties(name).get(key) or {})
-        kinds = schema.get("type", "string")
-        if "string" in ([kinds] if isinstance(kinds, str) else kinds):
-            return value
-        try:
-            return literals.loads(value)
-        except literals.Unreadable:
-            return value  # the schema will refuse it
-
-
-@dataclass(slots=True)
-class _Found:
-    calls: list[Call] = field(default_factory=list[Call])
-    has_broken: bool = False
-    _keys: set[str] = field(default_factory=set[str])
-
-    def add(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> None:
-        call = Call(call_id or f"call-{len(self.calls) + 1}", name, arguments)
-        if call.key not in self._keys:
-            self._keys.add(call.key)
-            self.calls.append(call)
-
-    def add_all(self, other: _Found) -> None:
-        for call in other.calls:
-            self.add(call.name, call.arguments)
-        self.has_broken |= other.has_broken
-
-
-# --- JSON shapes -----------------------------------------------------------------------------
-
-_NAME_KEYS = ("name", "tool", "tool_name", "function", "function_name", "action")
-_ARGUMENT_KEYS = (
-    "arguments", "parameters", "args", "params", "input", "action_input", "tool_input", "kwargs",
-)  # fmt: skip
-_WRAPPERS = ("function", "action", "tool_call", "function_call", "tool")
-_BESIDES = frozenset({"type", "id", "thought", "thought_process", "thoughts", "index"})
-
-
-def _arguments(value: object) -> dict[str, Any] | None:
-    """Return the arguments as an object; they may be JSON inside JSON, even twice."""
-    for _ in range(3):
-        if isinstance(value, dict):
-            return cast("dict[str, Any]", value)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            return {}
-        if not isinstance(value, str):
-            return None
-        try:
-            value = literals.loads(value)
-        except literals.Unreadable:
-            return None
-    return None
-
-
-def _read_native(call: ToolCall, names: _Names, found: _Found) -> None:
-    name = names.find(call.name)
-    arguments: dict[str, Any] | None = None
-    if name:
-        try:
-            text = call.arguments.strip()
-            arguments = _arguments(literals.loads(text)) if text else {}
-        except literals.Unreadable:
-            arguments = None
-    if name is None or arguments is None:
-        found.has_broken = True
-    else:
-        found.add(name, arguments, call.id)
-
-
-def _read_value(value: object, names: _Names, found: _Found, *, is_tagged: bool) -> bool:
-    """Take the calls out of a JSON value; tell whether it was meant as a call at all.
-
-    When the model marked it as a call (`is_tagged`), one without arguments is one too.
-    """
-    if isinstance(value, list):
-        items = cast("list[object]", value)[:_MOST_CALLS]
-        meant = [_read_value(v, names, found, is_tagged=is_tagged) for v in items]
-        return any(meant)
-    if not isinstance(value, dict):
-        return False
-    data = cast("dict[str, Any]", value)
-    if isinstance(data.get("tool_calls"), list):
-        return _read_value(data["tool_calls"], names, found, is_tagged=is_tagged)
-    for key in _WRAPPERS:
-        if isinstance(data.get(key), dict):
-            return _read_value(data[key], names, found, is_tagged=is_tagged)
-    written = next((data[k] for k in _NAME_KEYS if isinstance(data.get(k), str)), None)
-    key = next((k for k in _ARGUMENT_KEYS if k in data), None)
-    if written is None or (key is None and not is_tagged):
-        return False
-    name = names.find(written)
-    if name is None:
-        found.has_broken = True
-        return True
-    arguments = _arguments(data[key]) if key else _beside(data, name, names)
-    if arguments is None:
-        found.has_broken = True
-    else:
-        found.add(name, arguments)
-    return True
-
-
-def _beside(data: Mapping[str, Any], name: str, names: _Names) -> dict[str, Any] | None:
-    """Return arguments written beside the name, if all of them are known to the schema."""
-    name_key = next(k for k in _NAME_KEYS if k in data)
-    rest = {k: v for k, v in data.items() if k != name_key and k not in _BESIDES}
-    return rest if rest.keys() <= names.properties(name).keys() else None
 
 
 # --- scanning --------------------------------------------------------------------------------
@@ -341,12 +182,12 @@ def _tidy(text: str) -> str:
 class _Scan:
     """One pass over a text, tagged blocks first, then ReAct lines, then JSON on its own."""
 
-    def __init__(self, text: str, names: _Names, *, is_cut: bool) -> None:
+    def __init__(self, text: str, names: Names, *, is_cut: bool) -> None:
         self._text = text
         self._names = names
         self._is_cut = is_cut
         self._taken: list[tuple[int, int]] = []
-        self.found = _Found()
+        self.found = Found()
 
     def run(self) -> None:
         """Fill `found`."""
@@ -443,7 +284,7 @@ class _Scan:
             return self._read_objects(body[brace:], is_ended)
         for value in self._objects(body[brace:], is_ended):
             n_before = len(self.found.calls)
-            if isinstance(value, dict) and not _read_value(
+            if isinstance(value, dict) and not read_value(
                 cast("object", value), self._names, self.found, is_tagged=False
             ):
                 self.found.add(name, cast("dict[str, Any]", value))
@@ -452,7 +293,7 @@ class _Scan:
 
     def _read_objects(self, body: str, is_ended: bool) -> bool:
         values = self._objects(body, is_ended, is_whole=True)
-        meant = [_read_value(v, self._names, self.found, is_tagged=True) for v in values]
+        meant = [read_value(v, self._names, self.found, is_tagged=True) for v in values]
         return any(meant)
 
     def _objects(self, body: str, is_ended: bool, *, is_whole: bool = False) -> Iterator[Any]:
@@ -463,7 +304,7 @@ class _Scan:
         because then its arguments are complete.
         """
         position = 0
-        for _ in range(_MOST_CALLS):
+        for _ in range(MOST_CALLS):
             start = body.find("{", position)
             if start < 0:
                 return
@@ -500,7 +341,7 @@ class _Scan:
             self.found.has_broken = True
             return True
         for value in self._objects(right, is_ended):
-            if (arguments := _arguments(value)) is not None:
+            if (arguments := as_arguments(value)) is not None:
                 self.found.add(name, arguments)
             return True
         if brace < 0 and is_ended:
@@ -517,7 +358,7 @@ class _Scan:
         if len(pieces) == 1:
             if "{" in inside:
                 for value in self._objects(inside, is_ended):
-                    if (given := _arguments(value)) is not None:
+                    if (given := as_arguments(value)) is not None:
                         self.found.add(name, given)
                     return True
                 return False
@@ -608,7 +449,7 @@ class _Scan:
         brace = written.find("{")
         if brace >= 0:
             for value in self._objects(written[brace:], is_ended=False):
-                if (arguments := _arguments(value)) is not None:
+                if (arguments := as_arguments(value)) is not None:
                     self.found.add(name, arguments)
                 return
             self.found.has_broken = True
@@ -663,7 +504,7 @@ class _Scan:
                 value = literals.loads(rest, may_close=1)
             except literals.Unreadable:
                 continue
-            if _read_value(value, self._names, self.found, is_tagged=False):
+            if read_value(value, self._names, self.found, is_tagged=False):
                 self._taken.append((start, end))
 
 
