@@ -125,7 +125,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, working_px: int | No
         if kind == "JPEG":
             image.draft(None, target)  # decodes at 1/2, 1/4 or 1/8 where that is enough
         image.load()
-        plain = _plain_rgb(image)
+        plain = _plain_rgb(_coarse(image, target))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PatientError("fundus.too_many_pixels", limit_mp=max_pixels // 1_000_000) from error
     except _DECODER_ERRORS as error:
@@ -190,6 +190,16 @@ def _fit(width: int, height: int, longest_px: int | None) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def _coarse(image: Image.Image, target: tuple[int, int]) -> Image.Image:
+    """Shrink by a whole factor before converting, so that no second large copy is made."""
+    factor = min(image.width // target[0], image.height // target[1])
+    if factor < 2 or image.mode in {"1", "P", "PA"} or image.mode.startswith("I;"):
+        return image
+    small = image.reduce(factor)
+    small.info = image.info
+    return small
+
+
 def _plain_rgb(image: Image.Image) -> Image.Image:
     """Return 8-bit RGB; transparency becomes black, as around a retina; deep greys are scaled."""
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -197,7 +207,7 @@ def _plain_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return _from_deep(image)
     if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        seen = image.convert("RGBA")
+        seen = image if image.mode == "RGBA" else image.convert("RGBA")
         ground = Image.new("RGB", seen.size)
         ground.paste(seen, mask=seen.getchannel("A"))
         return ground

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
@@ -123,7 +124,7 @@ async def test_original_fills_only_what_the_embedded_weights_lack() -> None:
         assert "oculichat-fundus" in (models["dr"] or "")
         assert "OculiChatDA" in reading.model_version
         assert "oculichat-fundus" in reading.model_version
-        pixels = np.asarray(Image.open(FIXTURES / "idrid_grade4.jpg").convert("RGB"))
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         alone = a_network("original_four_heads.onnx").run(pixels)
         assert reading.finding("glaucoma").probability == pytest.approx(
             float(alone.glaucoma[1]), abs=1e-3

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
 import pytest
 from PIL import Image, ImageFilter
 
@@ -29,7 +28,7 @@ def photo(name: str) -> bytes:
 
 def changed(name: str, kind: str, mode: str = "RGB", **options: object) -> bytes:
     out = io.BytesIO()
-    Image.open(FIXTURES / name).convert(mode).save(out, kind, **options)
+    Image.open(io.BytesIO(photo(name))).convert(mode).save(out, kind, **options)
     return out.getvalue()
 
 
@@ -81,7 +80,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 async def test_a_blurred_and_a_dark_photo_are_not_assessed(reader: OnnxFundusReader) -> None:
-    image = Image.open(FIXTURES / "idrid_grade2.jpg")
+    image = Image.open(io.BytesIO(photo("idrid_grade2.jpg")))
     blurred = await reader.read(_jpeg(image.filter(ImageFilter.GaussianBlur(12))), language="en")
     assert blurred.outcome != "assessed"
     dark = await reader.read(_jpeg(image.point(lambda v: v // 12)), language="en")
@@ -101,16 +100,19 @@ async def test_a_blurred_and_a_dark_photo_are_not_assessed(reader: OnnxFundusRea
         ("WEBP", "RGB", {"quality": 90}),
         ("TIFF", "RGB", {}),
         ("JPEG", "CMYK", {"quality": 92}),
-        ("HEIF", "RGB", {"quality": 90}),
+        ("HEIF", "RGB", {}),
     ],
 )
 async def test_the_format_does_not_change_the_answer(
     reader: OnnxFundusReader, kind: str, mode: str, options: dict[str, object]
 ) -> None:
-    if kind == "HEIF":
-        pillow_heif.register_heif_opener()
     original = await reader.read(photo("idrid_grade4.jpg"), language="en")
-    other = await reader.read(changed("idrid_grade4.jpg", kind, mode, **options), language="en")
+    data = (
+        photo("idrid_grade4.heic")
+        if kind == "HEIF"
+        else changed("idrid_grade4.jpg", kind, mode, **options)
+    )
+    other = await reader.read(data, language="en")
     assert other.outcome == "assessed"
     assert other.finding("dr").decision == original.finding("dr").decision
     before, after = original.finding("dr").probability, other.finding("dr").probability
@@ -191,7 +193,7 @@ async def test_clean_keeps_the_picture_only(reader: OnnxFundusReader) -> None:
     exif[0x010F] = "PhoneMaker"
     cleaned = await reader.clean(changed("idrid_grade0.jpg", "JPEG", exif=exif))
     image = Image.open(io.BytesIO(cleaned))
-    assert image.size == Image.open(FIXTURES / "idrid_grade0.jpg").size
+    assert image.size == (512, 426)
     assert b"PhoneMaker" not in cleaned
 
 
@@ -207,7 +209,9 @@ def test_nothing_heavy_is_imported_before_the_first_photo() -> None:
 def test_a_bomb_costs_little_memory(tmp_path: Path) -> None:
     """The whole reader, in a process of its own that may not grow past its limit."""
     width = height = 8900  # just inside the pixel limit: the most a file may ask for
-    Image.new("RGB", (width, height), (180, 90, 40)).save(tmp_path / "big.png", compress_level=1)
+    Image.new("RGBA", (width, height), (180, 90, 40, 255)).save(
+        tmp_path / "big.png", compress_level=1
+    )
     code = f"""
 import asyncio, resource
 from models.fundus.reader import OnnxFundusReader

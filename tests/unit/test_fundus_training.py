@@ -1,0 +1,138 @@
+"""The training code's rules and arithmetic; the network needs torch and is not tried here."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.fundus import manifest
+from models.fundus.settings import PACKAGED_WEIGHTS
+from training.fundus import augment, figures, negatives
+from training.fundus.labels import INDEX, load, training_rows
+
+HEADER = (
+    "file,source,licence,split,is_fundus,quality,glaucoma,dr_grade,amd,pm,cataract,normal,other,"
+    "group,note\n"
+)
+
+
+def rows_of(folder: Path, *lines: str) -> list:
+    (folder / "labels.csv").write_text(HEADER + "\n".join(lines) + "\n")
+    return load(folder)
+
+
+def test_evaluation_only_rows_never_train(tmp_path: Path) -> None:
+    rows = rows_of(
+        tmp_path,
+        "a.jpg,idrid,CC-BY-4.0,train,1,1,,3,,,,,,g1,dme=2",
+        "b.jpg,srahim,research-only (evaluation only),test,1,1,,0,,,,,,g2,",
+    )
+    assert [r.file for r in training_rows(rows, "train")] == ["a.jpg"]
+    rows = rows_of(tmp_path, "b.jpg,x,no licence stated (evaluation only),train,1,1,,0,,,,,,g2,")
+    with pytest.raises(ValueError, match="evaluation-only"):
+        training_rows(rows, "train")
+
+
+def test_a_row_teaches_only_what_it_knows(tmp_path: Path) -> None:
+    idrid, palm, hygd, negative = rows_of(
+        tmp_path,
+        "a.jpg,idrid,CC,train,1,1,,3,,,,,,g1,dme=2",
+        "b.jpg,palm,CC,train,1,,,,,1,,0,,g2,",
+        "c.jpg,hygd,CC,train,1,0,1,,,,,,,g3,quality_score=3.1",
+        "d.jpg,neg,CC,train,0,,,,,,,,,g4,",
+    )
+    dr = [INDEX[f"dr{n}"] for n in range(1, 5)]
+    assert list(idrid.target[dr]) == [1, 1, 1, 0]
+    assert idrid.target[INDEX["dme"]] == 1
+    assert idrid.weight[INDEX["pm"]] == pytest.approx(0.25)
+    assert palm.weight[dr].max() == 0  # a diseased eye is no weak negative
+    assert palm.target[INDEX["pm"]] == 1
+    assert hygd.weight[dr].max() == 0
+    assert hygd.weight[INDEX["quality"]] == pytest.approx(0.5)
+    assert np.flatnonzero(negative.weight).tolist() == [INDEX["gate"]]
+    assert negative.target[INDEX["gate"]] == 0
+
+
+def test_shipped_weights_were_trained_on_allowed_pictures_only() -> None:
+    loaded, _ = manifest.load(PACKAGED_WEIGHTS)
+    training = {s.name: s.licence for s in loaded.sources if s.use == "training"}
+    assert training
+    assert not [n for n, licence in training.items() if "evaluation only" in licence]
+    assert "unverified" in training["palm"]
+    for head in loaded.heads:
+        assert set(head.trained_on) <= set(training)
+        assert head.metrics
+    assert not loaded.assesses("glaucoma")
+    assert not loaded.assesses("amd")
+
+
+def figure(head: str, name: str, pictures: str) -> float:
+    loaded, _ = manifest.load(PACKAGED_WEIGHTS)
+    metrics = next(h for h in loaded.heads if h.name == head).metrics
+    return next(m.value for m in metrics if m.name == name and m.pictures == pictures)
+
+
+def test_shipped_figures_hold_their_bars() -> None:
+    """Weights that are worse than the first ones shipped do not pass unnoticed."""
+    assert figure("dr", "auc", "idrid test") >= 0.90
+    assert figure("dr", "auc", "srahim (unseen source)") >= 0.90
+    assert figure("pm", "auc", "palm test (same source)") >= 0.98
+    assert figure("pm", "flag rate", "4class-odir") <= 0.03
+    for negative in ("neg-imagenet-sample", "neg-imagenet-sample-disc", "neg-tvh-oct"):
+        assert figure("gate", "false positive rate", negative) <= 0.02
+    for fundus in ("idrid", "srahim", "palm", "hygd", "tvh-mx"):
+        assert figure("gate", "true positive rate", fundus) >= 0.97
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=40))
+def test_auc_is_the_share_of_ordered_pairs(pairs: list[tuple[float, bool]]) -> None:
+    score = np.array([s for s, _ in pairs])
+    truth = np.array([int(t) for _, t in pairs])
+    yes, no = score[truth == 1], score[truth == 0]
+    if not yes.size or not no.size:
+        assert math.isnan(figures.auc(score, truth))
+        return
+    wins = sum((a > b) + 0.5 * (a == b) for a in yes for b in no)
+    assert figures.auc(score, truth) == pytest.approx(wins / (yes.size * no.size))
+
+
+def test_platt_repairs_a_shifted_scale() -> None:
+    rng = np.random.default_rng(2)
+    true_logit = rng.normal(0, 2, 4000)
+    truth = (rng.random(4000) < 1 / (1 + np.exp(-true_logit))).astype(float)
+    scale, bias = figures.platt(true_logit * 2 + 3, truth, balanced=False)
+    repaired = 1 / (1 + np.exp(-(scale * (true_logit * 2 + 3) + bias)))
+    assert (
+        figures.ece(repaired, truth)
+        < 0.05
+        < figures.ece(1 / (1 + np.exp(-(true_logit * 2 + 3))), truth)
+    )
+
+
+def test_kappa_and_rates() -> None:
+    grades = np.array([0, 1, 2, 3, 4, 4])
+    assert figures.quadratic_kappa(grades, grades) == pytest.approx(1)
+    assert figures.quadratic_kappa(grades, grades[::-1]) < 0
+    share = figures.rate(np.array([True] * 9 + [False]))
+    assert share.low < share.value < share.high <= 1
+
+
+@given(st.integers(0, 2**31))
+def test_a_sample_depends_on_its_number_alone(seed: int) -> None:
+    def made() -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        drawn = negatives.draw(rng, 64)
+        placed = augment.place(rng, drawn, 64)
+        changes = (augment.vary, augment.screen, augment.spoil, augment.vary_negative)
+        return [drawn, placed, *(change(rng, placed) for change in changes)]
+
+    first, second = made(), made()
+    for a, b in zip(first, second, strict=True):
+        assert a.shape == (64, 64, 3)
+        assert np.isfinite(a.astype(float)).all()
+        assert np.array_equal(a, b)
