@@ -93,7 +93,7 @@ async def test_during_a_pause_nothing_is_drawn(api: BotApi, channel, drafts):
     await draft.close()
     assert api.requests == asked
     with pytest.raises(Throttled):
-        await channel.send(CHAT, say("answer", "a"), key="1.1")
+        await channel.ready(CHAT, urgent=False)
 
 
 @pytest.mark.parametrize("kind", ["502", "hang", "cut", "blocked", "unauthorized", "garbage"])

@@ -83,9 +83,10 @@ async def test_a_pause_stops_one_chat_only(api: BotApi, channel: TelegramChannel
         await channel.send(CHAT, say("answer", "a"), key="1.1")
     asked = api.requests
     with pytest.raises(Throttled) as caught:
-        await channel.send(CHAT, say("answer", "a"), key="1.1")
+        await channel.ready(CHAT, urgent=True)
     assert api.requests == asked
     assert 29 < caught.value.retry_after_s <= 30
+    await channel.ready(replace(CHAT, chat_id="1002"), urgent=False)
     await channel.send(replace(CHAT, chat_id="1002"), say("answer", "b"), key="2.1")
     assert api.texts() == ["b"]
 
@@ -200,20 +201,19 @@ async def test_through_a_proxy(api: BotApi, a_channel):
     assert api.texts() == ["a"]
 
 
-async def test_an_emergency_overtakes_our_own_pace(api: BotApi, a_channel):
+async def test_an_emergency_overtakes_our_own_pace(a_channel):
     async with a_channel(chat_burst=1, longest_wait_s=0) as channel:
-        await channel.send(CHAT, say("answer", "1"), key="1.1")
+        await channel.ready(CHAT, urgent=False)
         with pytest.raises(Throttled):
-            await channel.send(CHAT, say("answer", "2"), key="1.2")
-        await channel.send(CHAT, say("emergency", "去急诊"), key="1.3")
-    assert api.texts() == ["1", "去急诊"]
+            await channel.ready(CHAT, urgent=False)
+        await channel.ready(CHAT, urgent=True)
 
 
 async def test_our_own_pace_hands_back_what_would_wait_too_long(api: BotApi, a_channel):
     async with a_channel(chat_burst=2, longest_wait_s=0.1) as channel:
-        await channel.send(CHAT, say("answer", "1"), key="1.1")
-        await channel.send(CHAT, say("answer", "2"), key="1.2")
+        await channel.ready(CHAT, urgent=False)
+        await channel.ready(CHAT, urgent=False)
         with pytest.raises(Throttled) as caught:
-            await channel.send(CHAT, say("answer", "3"), key="1.3")
+            await channel.ready(CHAT, urgent=False)
     assert 0.5 < caught.value.retry_after_s <= 1.0
-    assert api.texts() == ["1", "2"]
+    assert api.requests == 0
