@@ -29,6 +29,7 @@ from core.ports import History
 _SHOWN = 60
 _SHOWN_EARLIER = 2_000
 _SCRIPT_TEXTS = (
+    "a_photo",
     "connection_lost",
     "discard",
     "edit",

@@ -91,7 +91,7 @@ class Renderer:
         now_ms: int,
         with_buttons: bool = True,
     ) -> Markup:
-        """Return one entry as an ``<article>``, or "" when it shows nothing.
+        """Return one entry as an ``<article>``.
 
         Args:
             item: the entry.
@@ -101,14 +101,14 @@ class Renderer:
             with_buttons: false for a question that has been answered.
         """
         reply = item.reply
-        if not (item.text or item.photos or reply):
-            return Markup("")
         say = texts_in(language)
+        # A photo that was refused, or a button nobody knows any more: still the person's message.
+        own_words = item.text if item.text or item.photos else say("webchat.received")
         rows = reply.buttons if reply and with_buttons else ()
         article = self._message.render(
             item=item,
             reply=reply,
-            words=reply_html(reply) if reply else item.text,
+            words=reply_html(reply) if reply else own_words,
             label=say(f"webchat.kind.{reply.kind}") if reply and reply.kind in _LABELLED else "",
             buttons=[
                 (button.label, button.action, press_id(chat_id, item.id, button.action))

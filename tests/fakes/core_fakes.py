@@ -35,13 +35,19 @@ class FakeBlobs:
 
 
 class FakeConversations:
-    """`Intake` and `History` over one list; `down` makes intake refuse."""
+    """`Intake` and `History` over one list.
+
+    `down` makes intake refuse. `busy` keeps accepted messages out of the history until `answer`,
+    as the service does until it has answered them.
+    """
 
     def __init__(self, clock: FakeClock | None = None) -> None:
         self.clock = clock or FakeClock()
         self.accepted: list[Inbound] = []
         self.duplicates = 0
         self.down = False
+        self.busy = False
+        self._unanswered: list[Inbound] = []
         self._items: list[tuple[Address, HistoryItem]] = []
 
     async def accept(self, messages: Sequence[Inbound]) -> None:
@@ -55,6 +61,12 @@ class FakeConversations:
                 self.duplicates += 1
                 continue
             self.accepted.append(message)
+            self._unanswered.append(message)
+        if not self.busy:
+            self.answer()
+
+    def answer(self) -> None:
+        for message in self._unanswered:
             self.add(
                 message.address,
                 "patient",
@@ -62,6 +74,7 @@ class FakeConversations:
                 photos=tuple(a.ref for a in message.attachments),
                 message_id=message.message_id,
             )
+        self._unanswered.clear()
 
     def add(self, address: Address, author, **fields) -> HistoryItem:
         item = HistoryItem(len(self._items) + 1, author, self.clock.now_ms(), **fields)

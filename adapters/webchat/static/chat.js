@@ -8,6 +8,7 @@
   const say = JSON.parse(page.texts);
   const log = byId("log"), waiting = byId("outbox"), field = byId("text"), compose = byId("compose");
   const RETRY_FIRST_MS = 1500, RETRY_MOST_MS = 30000, SILENCE_MS = 45000, PHOTOS_AT_ONCE = 10;
+  const SENT_SHOWN_MS = 1800000; // longer than any answer takes
 
   // ---- what survives a killed page (the camera often kills it on small phones)
   const prefix = `oculichat.${page.chat}.`;
@@ -40,7 +41,9 @@
     return made;
   };
 
-  // ---- outbox: entries {id, text | button+label | photo, state}; states: waiting, failed, refused, lost
+  // ---- outbox: entries {id, text | button+label | photo, state}
+  // waiting → sent → gone once the conversation shows it, which is when it has been answered;
+  // or failed (tried again by itself), refused (the person decides), lost (a photo without its file)
   const outbox = recall("outbox", []);
   const files = new Map(); // entry id → File; a killed page loses these
   const bubbles = new Map(); // entry id → its <article>
@@ -48,7 +51,7 @@
   const lanes = { text: { busy: false, tries: 0 }, photo: { busy: false, tries: 0 } };
   const keepOutbox = () => keep("outbox", outbox.map(({ note, percent, ...entry }) => entry));
 
-  function settle(id) { // the server has it
+  function settle(id) { // the conversation shows it
     const at = outbox.findIndex((entry) => entry.id === id);
     if (at >= 0) { outbox.splice(at, 1); keepOutbox(); }
     files.delete(id);
@@ -66,7 +69,7 @@
         picture.alt = say.photo_preview;
         picture.src = URL.createObjectURL(file);
         bubble.append(picture);
-      } else if (!entry.photo) bubble.append(make("div", "words", entry.text || entry.label));
+      } else bubble.append(make("div", "words", entry.photo ? say.a_photo : entry.text || entry.label));
       bubble.append(make("div", "state"));
       bubbles.set(entry.id, bubble);
       waiting.append(bubble);
@@ -137,8 +140,8 @@
       // The stream may bring the message back before, or without, the answer to its post.
       if (answer.status === 202 || !outbox.includes(entry)) {
         lane.tries = 0;
-        settle(entry.id);
         entry.state = "sent";
+        entry.sentAt = Date.now();
         delete entry.percent;
         if (bubbles.has(entry.id)) draw(entry);
       } else if (answer.status === 0 || answer.status === 408 || answer.status === 429 || answer.status >= 500) {
@@ -291,15 +294,12 @@
     template.innerHTML = item.html; // made and escaped by our server; the policy forbids inline scripts
     const article = template.content.firstElementChild;
     if (item.author === "patient") for (const old of document.querySelectorAll(".replies")) old.remove();
-    if (!article) { // a pressed button that the history does not show: its bubble stays
-      if (sent) log.append(sent);
-      return;
-    }
-    if (byId(article.id)) return;
+    if (!article || byId(article.id)) return;
     const follow = pinned || atEnd() || Boolean(sent);
     if (sent) {
       const preview = sent.querySelector("img"), picture = article.querySelector("a.picture img");
       if (preview && picture) picture.src = preview.src; // do not fetch what we just sent
+      else if (preview) article.querySelector(".words").replaceWith(preview);
       sent.remove();
       bubbles.delete(item.message_id);
     }
@@ -378,10 +378,13 @@
   grow();
   for (const entry of outbox.slice()) {
     if (document.querySelector(`[data-message="${CSS.escape(entry.id)}"]`)) { settle(entry.id); continue; }
-    if (entry.photo) entry.state = "lost";
+    if (entry.state === "sent") {
+      if (Date.now() - entry.sentAt > SENT_SHOWN_MS) { settle(entry.id); continue; }
+    } else if (entry.photo) entry.state = "lost";
     else if (entry.state !== "refused") entry.state = "waiting";
     if (entry.state === "refused") entry.note = say.not_sent;
     draw(entry);
+    if (["sent", "waiting"].includes(entry.state)) for (const button of replyButtons()) button.disabled = true;
   }
   if (log.firstElementChild || outbox.length) toLatest(); // a first visit begins at the top
   connect();

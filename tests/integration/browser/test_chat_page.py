@@ -194,6 +194,26 @@ async def test_a_lost_answer_to_a_post_makes_no_second_message(site, open_page):
     await expect(page.locator(".message.patient")).to_have_count(1)
 
 
+async def test_what_is_being_answered_is_shown_after_a_reload_and_not_sent_again(site, open_page):
+    page, _ = await open_page()
+    site.conversations.busy = True
+    await write(page, "等回答")
+    await expect(page.locator("#outbox .state")).to_have_text("已发送")
+    await page.reload()
+    await expect(page.locator("#outbox .words")).to_have_text("等回答")
+    await expect(page.locator("#outbox .state")).to_have_text("已发送")
+    await back_online(page)
+    await site.watched()
+    site.conversations.answer()
+    await site.say(site.address, say("answer", "回答"))
+    await expect(page.locator("#log .message")).to_have_count(2)
+    await expect(page.locator("#outbox .message")).to_have_count(0)
+    assert len(site.conversations.accepted) == 1
+    assert site.conversations.duplicates == 0
+    await page.reload()
+    await expect(page.locator(".message.patient")).to_have_count(1)
+
+
 async def test_a_refusal_gives_the_words_back(site, open_page):
     page, _ = await open_page()
     await page.context.clear_cookies()

@@ -104,8 +104,9 @@ def test_buttons_are_forms_with_one_id_per_button():
     assert "<form" not in article(item, with_buttons=False)
 
 
-def test_an_entry_that_shows_nothing_is_nothing():
-    assert article(HistoryItem(1, "patient", NOON_MS, message_id="x")) == ""
+def test_a_message_without_words_is_still_there():
+    assert "已收到" in article(HistoryItem(1, "patient", NOON_MS, message_id="x"))
+    assert "已收到" not in article(HistoryItem(1, "patient", NOON_MS, photos=("a",)))
 
 
 def test_ai_answers_say_so():
