@@ -29,10 +29,10 @@ def _place_only(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Replace an exception by where it happened: its text may quote a patient."""
-    info = event.pop("exc_info", None)
-    error = sys.exc_info()[1] if info is True else info if isinstance(info, BaseException) else None
-    if error is None and isinstance(info, tuple):
-        error = info[1]
+    info: Any = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    error: Any = info[1] if type(info) is tuple else info
     if isinstance(error, BaseException):
         event["error"] = type(error).__name__
         places: list[str] = []

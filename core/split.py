@@ -71,15 +71,16 @@ def longest_prefix(text: str, limit: int, unit: TextUnit) -> str:
             return text.encode("utf-16-le")[: 2 * limit].decode("utf-16-le", "ignore")
 
 
-def numbered_buttons(reply: Reply) -> Reply:
+def numbered_buttons(reply: Reply, *, first: int = 1) -> Reply:
     """Return `reply` with its buttons as numbered lines, for channels without buttons.
 
-    The n-th line stands for the n-th button, row by row, so a bare "2" can be read back.
+    The lines stand for the buttons row by row, so a bare "2" can be read back; `first` goes on
+    from the buttons of an earlier reply of the same turn.
     """
     labels = [button.label for row in reply.buttons for button in row]
     if not labels:
         return reply
-    lines = "\n".join(f"{n}. {label}" for n, label in enumerate(labels, start=1))
+    lines = "\n".join(f"{n}. {label}" for n, label in enumerate(labels, start=first))
     return replace(reply, blocks=(*reply.blocks, Paragraph((Text(lines),))), buttons=())
 
 

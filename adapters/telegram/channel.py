@@ -153,6 +153,16 @@ class TelegramChannel:
         handler = webhook.handler(receive, secret=secret.get_secret_value())
         return [web.post(self._settings.webhook_path, handler)]
 
+    async def probe(self) -> Health:
+        """Ask Telegram once who we are, for `oculichat doctor`; changes nothing there."""
+        try:
+            self._link.username = (await self._bot.get_me()).username
+        except TelegramError as error:
+            self._link.failed(error)
+        else:
+            self._link.succeeded()
+        return self.health()
+
     async def _introduce(self) -> None:
         me = await self._bot.get_me()
         self._link.username = me.username

@@ -87,9 +87,7 @@ def _take(connection: Connection, now_ms: int) -> Due:
                 conversation.c.id.in_(bindparam("ids", expanding=True))
             ),
             {"ids": ids},
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     connection.execute(
         insert_ignore(connection, inbox),

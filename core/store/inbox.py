@@ -169,7 +169,7 @@ def _conversations(
             conversation.c.account == account,
             conversation.c.chat_id.in_(bindparam("chats", expanding=True)),
         )
-        rows = connection.execute(query, {"chats": list(chats)}).tuples().all()
+        rows = connection.execute(query, {"chats": list(chats)}).all()
         found |= {(channel, account, chat): row_id for chat, row_id in rows}
         missing = sorted(set(chats) - {chat for chat, _ in rows})
         if not missing:
@@ -279,9 +279,7 @@ def _take_free(connection: Connection, wishes: dict[int, NewMessage]) -> dict[in
             )
             .group_by(inbox.c.conversation_id),
             {"ids": sorted(wishes)},
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     taken = {
         row_id: Lease(row_id, wishes[row_id].lease or "", state, backlogs[row_id])

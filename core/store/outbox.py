@@ -89,9 +89,7 @@ def begin_sending(connection: Connection, attempts: Sequence[Attempt]) -> list[b
             )
             .group_by(outbox.c.conversation_id),
             {"ids": sorted({a.conversation_id for a in attempts})},
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     results: list[bool] = []
     for attempt in attempts:
@@ -258,9 +256,7 @@ class OutboxCounts:
 
 def count_outbox(connection: Connection, _argument: None = None) -> OutboxCounts:
     """Count rows by state."""
-    rows = connection.execute(
-        select(outbox.c.state, func.count()).group_by(outbox.c.state)
-    ).tuples()
+    rows = connection.execute(select(outbox.c.state, func.count()).group_by(outbox.c.state))
     oldest = connection.execute(
         select(func.min(outbox.c.created_at_ms)).where(outbox.c.state.in_(_OPEN))
     ).scalar()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from core.delivery import OUTBOX_BODY, TASK_DETAIL
@@ -42,7 +44,14 @@ def to_completion(
             state = state.with_exchange("patient", waiting.what.text)
     for reply in answer.replies:
         state = state.with_exchange("service", plain_text(reply))
-    said = [_said(keys, answer, reply, capabilities) for reply in answer.replies]
+    if any(reply.kind == "emergency" for reply in answer.replies):
+        state = replace(state, since_emergency=0)  # what led to the card is answered
+    said: list[Entry] = []
+    buttons = 0
+    for reply in answer.replies:
+        shown = reply if capabilities.buttons else numbered_buttons(reply, first=buttons + 1)
+        said.append(_said(keys, answer, reply, split(shown, capabilities)))
+        buttons += sum(len(row) for row in reply.buttons)
     return Completion(
         turn.conversation_id,
         token,
@@ -102,14 +111,11 @@ def _shown(answer: Answer, waiting: Waiting, message: Inbound) -> dict[str, obje
     return {"text": message.text or label or "", "photos": photos}
 
 
-def _said(keys: Keyring, answer: Answer, reply: Reply, capabilities: Capabilities) -> Entry:
-    shown = reply if capabilities.buttons else numbered_buttons(reply)
+def _said(keys: Keyring, answer: Answer, reply: Reply, parts: Sequence[Reply]) -> Entry:
     return Entry(
         "service",
         reply.kind,
         keys.seal_json(SERVICE_BODY, to_json(reply)),
         answer.now_ms,
-        parts=tuple(
-            keys.seal_json(OUTBOX_BODY, to_json(part)) for part in split(shown, capabilities)
-        ),
+        parts=tuple(keys.seal_json(OUTBOX_BODY, to_json(part)) for part in parts),
     )

@@ -6,6 +6,7 @@ never waits for it. Messages that came before are held and answered after "agree
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,10 +14,22 @@ from core.message import Language
 from core.reply import Bullets, Button, Reply, Text, paragraph, say
 from core.texts import text
 from core.turn.answer import Answer
-from core.turn.state import CONSENTS, ConsentKind
+from core.turn.state import CONSENTS, ConsentKind, DialogState
 
 _ACTION = "v1:consent:"
 _BY_NAME: dict[str, ConsentKind] = {kind: kind for kind in CONSENTS}
+
+
+_AGREEING = re.compile(r"(我|全部?|都)?同意|好的?|可以|行|是的?|i?agree(toall)?|ok(ay)?|yes|sure")
+_REFUSING = re.compile(r"我?不同意|不(行|可以)?|no|disagree|ido(nt|not)agree")
+
+
+def _all_or_each(language: Language) -> tuple[tuple[Button, ...], ...]:
+    return (
+        (Button(text(language, "consent.all"), f"{_ACTION}all"),),
+        (Button(text(language, "consent.each"), f"{_ACTION}each"),),
+        (Button(text(language, "consent.refuse"), f"{_ACTION}none"),),
+    )
 
 
 def _yes_no(language: Language, kind: ConsentKind) -> tuple[tuple[Button, ...], ...]:
@@ -44,12 +57,24 @@ def ask(language: Language, *, welcome: bool, kept: bool) -> Reply:
             *closing,
             paragraph(text(language, "turn.disclaimer")),
         ),
-        (
-            (Button(text(language, "consent.all"), f"{_ACTION}all"),),
-            (Button(text(language, "consent.each"), f"{_ACTION}each"),),
-            (Button(text(language, "consent.refuse"), f"{_ACTION}none"),),
-        ),
+        _all_or_each(language),
     )
+
+
+def ask_again(language: Language) -> Reply:
+    """Say that nothing goes on without an answer, with the same choices."""
+    words = text(language, "consent.still_needed")
+    return say("consent", words, buttons=_all_or_each(language))
+
+
+def typed_answer(words: str, state: DialogState) -> str | None:
+    """Return the action of a plain "I agree" or "no" to the open consent question."""
+    if "health" in state.consents or not any(a.startswith(_ACTION) for _, a in state.offered):
+        return None
+    plain = "".join(c for c in words.casefold() if c.isalnum())
+    if _AGREEING.fullmatch(plain):
+        return f"{_ACTION}all"
+    return f"{_ACTION}none" if _REFUSING.fullmatch(plain) else None
 
 
 def ask_one(language: Language, kind: ConsentKind, *, key: str | None = None) -> Reply:

@@ -32,6 +32,7 @@ class DialogState:
         asking: which consent the last question was about, or None.
         held: messages (message id, inbox id, JSON) that wait for consent.
         recent: the last exchanges as (author, text), oldest first.
+        since_emergency: how many of `recent` came after the last emergency card.
         consult: state of the guided consult as JSON, or None.
         confirming: triage verdict (JSON) whose "is this happening now?" is open, or None.
         open_urgency: class of the last red flag that was not resolved, or "".
@@ -51,6 +52,7 @@ class DialogState:
     asking: str | None = None
     held: tuple[tuple[str, int, dict[str, Any]], ...] = ()
     recent: tuple[tuple[str, str], ...] = ()
+    since_emergency: int = 0
     consult: dict[str, Any] | None = None
     confirming: dict[str, Any] | None = None
     open_urgency: str = ""
@@ -67,7 +69,15 @@ class DialogState:
         if not text:
             return self
         entry = (author, text[:_RECENT_CHARACTERS])
-        return replace(self, recent=(*self.recent, entry)[-_RECENT:])
+        return replace(
+            self,
+            recent=(*self.recent, entry)[-_RECENT:],
+            since_emergency=self.since_emergency + 1,
+        )
+
+    def triage_context(self) -> tuple[tuple[str, str], ...]:
+        """Return the last three exchanges, as far as no emergency card has answered them."""
+        return self.recent[-min(6, self.since_emergency) :] if self.since_emergency else ()
 
     def holding(self, message_id: str, inbox_id: int, message: dict[str, Any]) -> DialogState:
         """Return the state with one more message kept for after consent."""

@@ -177,7 +177,11 @@ class TurnHandler:
             answer.outcome = "refused"
             answer.say(say("notice", text(answer.language, "turn.group")))
             return
-        button = heard.button or typed_button(heard.words, answer.state.offered)
+        button = (
+            heard.button
+            or typed_button(heard.words, answer.state.offered)
+            or consent.typed_answer(heard.words, answer.state)
+        )
         command = None if button else command_of(heard.words)
         if command is not None:
             plans: list[Planned] = []
@@ -241,7 +245,7 @@ class TurnHandler:
             return False
         context = [
             ContextLine("patient" if author == "patient" else "service", said)
-            for author, said in answer.state.recent[-6:]
+            for author, said in answer.state.triage_context()
         ]
         verdict = assess(words, context=context)
         answer.verdict = verdict_to_json(verdict)
@@ -303,8 +307,7 @@ class TurnHandler:
         if first:
             answer.say(consent.ask(answer.language, welcome=True, kept=True))
         else:
-            needed = say("consent", text(answer.language, "consent.still_needed"))
-            answer.say(needed, consent.ask(answer.language, welcome=False, kept=True))
+            answer.say(consent.ask_again(answer.language))
 
     async def _answer_held(self, answer: Answer, turn: TurnInput, channel: Channel | None) -> None:
         held = answer.state.held

@@ -1,0 +1,139 @@
+"""The command line. Each command imports what it needs when it runs, so `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.errors import ConfigError
+
+EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: a supervisor must not restart us, a person must act
+
+app = typer.Typer(
+    name="oculichat",
+    help="Eye-health service on WeChat, Telegram and the web.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+reminders = typer.Typer(help="Look at planned reminders.", no_args_is_help=True)
+app.add_typer(reminders, name="reminders")
+
+_Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Settings file; default: $OCULICHAT_CONFIG, config.yaml."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def serve(config: _Config = None) -> None:
+    """Run the service until it is told to stop (SIGTERM or Ctrl-C)."""
+    from bot.serve import serve_until_stopped  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    serve_until_stopped(load(config))
+
+
+@app.command()
+def demo(
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 lets phones on your network in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the web chat.")] = 8080,
+    config: _Config = None,
+) -> None:
+    """Start on this machine with web chat and no account, and say where to look."""
+    from bot.serve import serve_demo  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    serve_demo(load(config), host, port)
+
+
+@app.command()
+def chat(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Read and write JSON lines, for scripts.")
+    ] = False,
+    llm: Annotated[str, typer.Option(help="off forces the guided consult.")] = "auto",
+    config: _Config = None,
+) -> None:
+    """Talk to the service in this terminal."""
+    from bot.chat import run_chat  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    if llm not in ("auto", "off"):
+        raise typer.BadParameter("auto or off", param_hint="--llm")
+    run_chat(load(config), as_json=as_json, without_llm=llm == "off")
+
+
+@app.command()
+def migrate(
+    config: _Config = None,
+    check: Annotated[bool, typer.Option("--check", help="Only tell; status 1 if needed.")] = False,
+) -> None:
+    """Bring the database to this version's schema; SQLite files are backed up before."""
+    from bot.operate import migrate_database  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(migrate_database(load(config), check=check))
+
+
+@app.command()
+def fundus(
+    photos: Annotated[list[Path], typer.Argument(help="Photos to read.")],
+    as_json: _Json = False,
+    card: Annotated[Path | None, typer.Option(help="Folder for the result pictures.")] = None,
+    language: Annotated[str, typer.Option(help="zh-Hans or en.")] = "zh-Hans",
+    config: _Config = None,
+) -> None:
+    """Read fundus photos from files."""
+    from bot.read_photos import read_photos  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(
+        read_photos(load(config), photos, as_json=as_json, card_folder=card, language=language)
+    )
+
+
+@reminders.command("list")
+def list_reminders(as_json: _Json = False, config: _Config = None) -> None:
+    """List reminders that are still to come, soonest first."""
+    from bot.operate import print_reminders  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    print_reminders(load(config), as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: _Json = False, config: _Config = None) -> None:
+    """Check settings, database, model, LLM and channels; status 1 when something is wrong."""
+    from bot.operate import run_doctor  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(run_doctor(load(config), as_json=as_json))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed  # noqa: PLC0415
+
+    typer.echo(f"oculichat {installed('oculichat')}")
+
+
+def main() -> None:
+    """Run the command line; a wrong setting ends with its explanation and status 78."""
+    try:
+        app()
+    except ConfigError as error:
+        sys.stderr.write(f"oculichat: {error}\n")
+        sys.exit(EXIT_CONFIG)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,331 @@
+"""One suite over both databases: what the inbox, leases, completion, outbox and timers promise."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import func, select
+
+from core.store import due, inbox, outbox, tables
+from core.store.completion import (
+    Completion,
+    Entry,
+    FollowUpChange,
+    NewFollowUp,
+    NewReminder,
+    complete,
+)
+from core.store.inbox import ClaimRequest, NewMessage, Postponement, Renewal
+from core.store.keyring import Keyring
+from core.store.outbox import Attempt, SendResult, UncertainPolicy
+from core.store.store import Store
+from migrations import upgrade
+from migrations.schema import create
+
+NOW = 1_800_000_000_000
+
+
+@pytest.fixture
+def store(empty_database: str, keys: Keyring) -> Iterator[Store]:
+    create(empty_database)
+    store = Store(empty_database, keys)
+    yield store
+    store.close()
+
+
+def a_message(
+    message_id: str = "1", *, chat: str = "chat", sequence: int = 1, lease: bool = True
+) -> NewMessage:
+    token = secrets.token_hex(16) if lease else None
+    return NewMessage(
+        "telegram", "bot", chat, message_id, sequence, b"sealed", NOW, "Asia/Shanghai", None,
+        token, NOW + 30_000,
+    )  # fmt: skip
+
+
+def a_completion(lease: inbox.Lease, *inbox_ids: int, replies: int = 1, **more) -> Completion:
+    return Completion(
+        lease.conversation_id,
+        lease.token,
+        f"turn-{inbox_ids}",
+        NOW,
+        tuple((i, "answered") for i in inbox_ids),
+        b"state",
+        entries=(
+            Entry("patient", "message", b"words", NOW, "1"),
+            *(Entry("service", "answer", b"reply", NOW, parts=(b"part",)) for _ in range(replies)),
+        ),
+        **more,
+    )
+
+
+async def count(store: Store, table, *where) -> int:
+    def query(connection, _):
+        return connection.execute(
+            select(func.count()).select_from(table).where(*where)
+        ).scalar_one()
+
+    return await store.read(query, None)
+
+
+async def test_a_message_is_stored_once_however_often_it_comes(store: Store) -> None:
+    first = await store.write(inbox.ingest, a_message())
+    again = await store.write(inbox.ingest, a_message(sequence=99))
+    together = await store.write_all(inbox.ingest, [a_message("2", sequence=2)] * 5)
+    assert first.inbox_id is not None
+    assert again.inbox_id is None
+    assert sum(r.inbox_id is not None for r in together) == 1
+    assert await count(store, tables.inbox) == 2
+    assert await count(store, tables.patient) == 1
+
+
+async def test_the_same_id_in_another_chat_is_another_message(store: Store) -> None:
+    await store.write_all(inbox.ingest, [a_message(chat="a"), a_message(chat="b")])
+    assert await count(store, tables.inbox) == 2
+    assert await count(store, tables.conversation) == 2
+
+
+async def test_only_one_holder_at_a_time(store: Store) -> None:
+    first = await store.write(inbox.ingest, a_message("1"))
+    second = await store.write(inbox.ingest, a_message("2", sequence=2))
+    assert first.lease is not None
+    assert second.lease is None
+
+
+async def test_an_older_waiting_message_is_seen_as_backlog(store: Store) -> None:
+    await store.write(inbox.ingest, a_message("1", lease=False))
+    second = await store.write(inbox.ingest, a_message("2", sequence=2))
+    assert second.lease is not None
+    assert second.lease.backlog == 2
+
+
+async def test_claim_takes_what_waits_and_only_once(store: Store) -> None:
+    await store.write_all(
+        inbox.ingest,
+        [a_message("2", sequence=2, lease=False), a_message("1", sequence=1, lease=False)],
+    )
+    request = ClaimRequest(("t1", "t2"), NOW, NOW + 30_000)
+    claimed = await store.write(inbox.claim, request)
+    assert [row.message_id for row in claimed[0].rows] == ["1", "2"], "the platform's order"
+    assert claimed[0].rows[0].attempts == 0
+    assert await store.write(inbox.claim, request) == []
+
+
+async def test_an_expired_lease_is_taken_over_and_counted(store: Store) -> None:
+    first = await store.write(inbox.ingest, a_message())
+    later = ClaimRequest(("new",), NOW + 31_000, NOW + 61_000)
+    claimed = await store.write(inbox.claim, later)
+    assert claimed[0].lease.token == "new"
+    assert claimed[0].rows[0].attempts == 1, "somebody may have died over it"
+    assert first.lease is not None
+    renewal = Renewal(first.lease.conversation_id, first.lease.token, NOW + 99_000)
+    assert await store.write(inbox.renew, renewal) is False
+
+
+async def test_a_zombie_leaves_nothing(store: Store) -> None:
+    first = await store.write(inbox.ingest, a_message())
+    claimed = await store.write(inbox.claim, ClaimRequest(("new",), NOW + 31_000, NOW + 61_000))
+    assert first.lease is not None
+    assert first.inbox_id is not None
+    zombie = await store.write(complete, a_completion(first.lease, first.inbox_id))
+    assert zombie.how == "lost"
+    assert await count(store, tables.outbox) == 0
+    done = await store.write(complete, a_completion(claimed[0].lease, first.inbox_id))
+    assert done.how == "done"
+    assert await count(store, tables.outbox) == 1
+
+
+async def test_a_message_is_answered_once(store: Store) -> None:
+    first = await store.write(inbox.ingest, a_message())
+    assert first.lease is not None
+    assert first.inbox_id is not None
+    turn = a_completion(first.lease, first.inbox_id, release=False)
+    assert (await store.write(complete, turn)).how == "done"
+    assert (await store.write(complete, turn)).how == "stale"
+    assert await count(store, tables.outbox) == 1
+    assert await store.read(inbox.abandoned, None) == 0
+
+
+async def test_one_bad_row_does_not_take_its_neighbours_along(store: Store) -> None:
+    first = await store.write(inbox.ingest, a_message(chat="a"))
+    second = await store.write(inbox.ingest, a_message(chat="b"))
+    assert first.lease is not None
+    assert second.lease is not None
+    good = a_completion(first.lease, first.inbox_id or 0)
+    bad = a_completion(second.lease, second.inbox_id or 0, tasks=({"kind": "no such kind"},))
+    results = await asyncio.gather(
+        store.write(complete, good), store.write(complete, bad), return_exceptions=True
+    )
+    assert results[0].how == "done"
+    assert isinstance(results[1], Exception)
+    assert await count(store, tables.inbox, tables.inbox.c.state == "pending") == 1
+
+
+async def test_a_failed_turn_waits_and_keeps_its_message(store: Store) -> None:
+    first = await store.write(inbox.ingest, a_message())
+    assert first.lease is not None
+    held = Postponement(
+        first.conversation_id, first.lease.token, (first.inbox_id or 0,), NOW + 5_000
+    )
+    assert await store.write(inbox.postpone, held) is True
+    await store.write(inbox.release, (first.conversation_id, first.lease.token))
+    early = ClaimRequest(("t",), NOW + 1_000, NOW + 31_000)
+    assert await store.write(inbox.claim, early) == []
+    due_again = ClaimRequest(("t",), NOW + 6_000, NOW + 36_000)
+    claimed = await store.write(inbox.claim, due_again)
+    assert claimed[0].rows[0].attempts == 1
+
+
+async def _replies(store: Store, number: int) -> list[outbox.OutboxRow]:
+    first = await store.write(inbox.ingest, a_message())
+    assert first.lease is not None
+    ended = await store.write(
+        complete, a_completion(first.lease, first.inbox_id or 0, replies=number)
+    )
+    return list(ended.rows)
+
+
+async def test_only_the_oldest_open_reply_may_go(store: Store) -> None:
+    one, two = await _replies(store, 2)
+    second = Attempt(two.id, two.conversation_id, NOW, NOW + 60_000)
+    assert await store.write(outbox.begin_sending, second) is False
+    first = Attempt(one.id, one.conversation_id, NOW, NOW + 60_000)
+    assert await store.write(outbox.begin_sending, first) is True
+    assert await store.write(outbox.begin_sending, first) is False, "a peer has it"
+    await store.write(outbox.finish_sending, SendResult(one.id, "sent", NOW))
+    assert await store.write(outbox.begin_sending, second) is True
+
+
+@pytest.mark.parametrize(
+    ("kinds", "channels", "state"),
+    [((), (), "unknown"), (("answer",), (), "pending"), ((), ("telegram",), "pending")],
+)
+async def test_an_orphaned_attempt_is_settled_by_policy(
+    store: Store, kinds: tuple[str, ...], channels: tuple[str, ...], state: str
+) -> None:
+    (row,) = await _replies(store, 1)
+    await store.write(outbox.begin_sending, Attempt(row.id, row.conversation_id, NOW, NOW + 60_000))
+    policy = UncertainPolicy(NOW + 1, False, channels, kinds, b"detail")
+    await store.write(outbox.settle_uncertain, policy)
+    assert (await store.read(outbox.count_outbox, None)).by_state == {"sending": 1}, "still alive"
+    policy = UncertainPolicy(NOW + 60_001, False, channels, kinds, b"detail")
+    await store.write(outbox.settle_uncertain, policy)
+    assert (await store.read(outbox.count_outbox, None)).by_state == {state: 1}
+    assert await count(store, tables.staff_task) == (1 if state == "unknown" else 0)
+
+
+async def test_a_refused_chat_is_unlinked_until_it_writes_again(store: Store) -> None:
+    (row,) = await _replies(store, 1)
+    await store.write(outbox.begin_sending, Attempt(row.id, row.conversation_id, NOW, NOW + 60_000))
+    await store.write(
+        outbox.finish_sending,
+        SendResult(row.id, "dead", NOW, error="refused", unlink=True, task_sealed=b"detail"),
+    )
+    link = tables.channel_link
+    assert await count(store, link, link.c.active) == 0
+    assert await count(store, tables.staff_task) == 1
+    await store.write(inbox.ingest, a_message("2", sequence=2))
+    assert await count(store, link, link.c.active) == 1
+
+
+def a_plan(*due_at_ms: int) -> NewFollowUp:
+    row = {
+        "rule_id": "dr_moderate",
+        "table_version": "1",
+        "source": "ADA17",
+        "reason": "dr",
+        "urgency": "2_weeks",
+        "due_at_ms": NOW + 10_000,
+        "zone": "Asia/Shanghai",
+        "set_by": "rule",
+    }
+    return NewFollowUp(row, tuple(NewReminder("due", at) for at in due_at_ms))
+
+
+async def _with_plan(store: Store, *due_at_ms: int) -> inbox.Lease:
+    first = await store.write(inbox.ingest, a_message())
+    assert first.lease is not None
+    turn = a_completion(
+        first.lease, first.inbox_id or 0, follow_up=a_plan(*due_at_ms), release=False
+    )
+    await store.write(complete, turn)
+    return first.lease
+
+
+async def test_a_reminder_fires_once_when_it_is_due(store: Store) -> None:
+    lease = await _with_plan(store, NOW + 1_000, NOW + 9_000)
+    assert (await store.write(due.take_due, NOW)).count == 0
+    fired = await store.write(due.take_due, NOW + 1_500)
+    assert (fired.count, fired.latest_ms) == (1, 500)
+    assert fired.conversation_ids == (lease.conversation_id,)
+    assert (await store.write(due.take_due, NOW + 1_500)).count == 0
+    waiting = await store.read(inbox.pending_of, lease.conversation_id)
+    assert [row.body_sealed for row in waiting] == [None]
+    reminder_id = int(waiting[0].message_id.removeprefix("reminder:"))
+    found = await store.read(due.reminder_of, reminder_id)
+    assert found is not None
+    assert found.rule_id == "dr_moderate"
+
+
+async def test_stopping_cancels_every_open_reminder(store: Store) -> None:
+    lease = await _with_plan(store, NOW + 1_000, NOW + 9_000)
+    await store.write(due.take_due, NOW + 1_500)
+    (waiting,) = await store.read(inbox.pending_of, lease.conversation_id)
+    message = await store.write(inbox.ingest, a_message("2", sequence=2, lease=False))
+    stop = a_completion(
+        lease, message.inbox_id or 0, follow_up=FollowUpChange("stopped"), release=False
+    )
+    await store.write(complete, stop)
+    assert await store.read(due.count_pending, None) == 0
+    reminder_id = int(waiting.message_id.removeprefix("reminder:"))
+    assert await store.read(due.reminder_of, reminder_id) is None, "it had fired, but was stopped"
+
+
+async def test_a_new_plan_replaces_the_old_one(store: Store) -> None:
+    lease = await _with_plan(store, NOW + 1_000)
+    message = await store.write(inbox.ingest, a_message("2", sequence=2, lease=False))
+    turn = a_completion(lease, message.inbox_id or 0, follow_up=a_plan(NOW + 5_000))
+    await store.write(complete, turn)
+    assert (await store.write(due.take_due, NOW + 2_000)).count == 0
+    assert (await store.write(due.take_due, NOW + 5_000)).count == 1
+
+
+async def test_a_timer_fires_once_and_can_be_cancelled(store: Store) -> None:
+    first = await store.write(inbox.ingest, a_message())
+    assert first.lease is not None
+    turn = a_completion(
+        first.lease, first.inbox_id or 0, timers=(("first_aid", NOW + 1_000), ("other", NOW))
+    )
+    await store.write(complete, turn)
+    assert (await store.write(due.take_due, NOW)).count == 1
+    second = await store.write(inbox.ingest, a_message("2", sequence=2))
+    assert second.lease is not None
+    stop = a_completion(second.lease, second.inbox_id or 0, timers=(("first_aid", None),))
+    await store.write(complete, stop)
+    assert (await store.write(due.take_due, NOW + 2_000)).count == 0
+
+
+@pytest.mark.parametrize("empty_database", ["postgresql"], indirect=True)
+async def test_two_processes_never_share_a_conversation(empty_database: str, keys: Keyring) -> None:
+    """Two writers claim from the same inbox at once; every conversation goes to one of them."""
+    upgrade(empty_database)
+    stores = [Store(empty_database, keys) for _ in range(2)]
+    await stores[0].write_all(
+        inbox.ingest, [a_message(chat=str(n), lease=False) for n in range(200)]
+    )
+    rounds = [
+        store.write(
+            inbox.claim,
+            ClaimRequest(tuple(secrets.token_hex(8) for _ in range(20)), NOW, NOW + 30_000),
+        )
+        for _ in range(10)
+        for store in stores
+    ]
+    claimed = [item for found in await asyncio.gather(*rounds) for item in found]
+    ids = [item.lease.conversation_id for item in claimed]
+    assert len(ids) == len(set(ids)) == 200
+    for store in stores:
+        store.close()
