@@ -21,8 +21,11 @@ from core.urgency import Urgency, most_urgent
 
 # Conjunctions may be filled across this many earlier lines of the conversation (3 turns).
 CONTEXT_LINES = 6
+SHORT_ANSWER_CHARS = 16
 PHRASE_GAP_CHARS = 4
 _IS_NOW = re.compile(r"现在(正在)?(发生|出现)|正在发生|happening now|right now")
+_QUESTION_WORDS = re.compile(r"[？?。！!，,\s]+|是?多少|有没有|吗|呢|什么|高不高")
+_ALTERNATIVES = re.compile(r"还是|\bor\b")
 _PERSONAL = frozenset({"myself", "recent", "one_eye", "days"})
 _ESCALATED = (Urgency.IMMEDIATE, Urgency.SAME_DAY, Urgency.WITHIN_48_H, Urgency.TWO_WEEKS)
 
@@ -77,6 +80,9 @@ def assess(
     answer = _answer(current, words) if asked else None
     mentions = [*current.mentions, *_from_slots(slots, book)]
     confirmed = False
+    if asked:
+        topic = "".join(line.text for line in lines[-3:] if line.author == "service")
+        mentions += _completed(topic, current, words, turn=len(lines))
     if asked and answer == "yes":
         confirmed = bool(_IS_NOW.search(asked))
         mentions += _asserted(asked, words, turn=len(lines))
@@ -121,22 +127,43 @@ def _asked(lines: Sequence[ContextLine]) -> str:
 
 
 def _answer(current: _Reading, words: Lexicon) -> Literal["yes", "no"] | None:
-    """Tell how a short answer begins."""
-    text = current.normal.text.strip()
+    """Tell how an answer begins: the first clause that opens with a yes or a no decides."""
+    text = current.normal.text
     characters = frozenset(text)
-    head = {
-        name: min((s for s, _ in words.scopes[name].find(text, characters)), default=99)
+    begins = {
+        name: {start for start, _ in words.scopes[name].find(text, characters)}
         for name in ("affirm", "deny")
     }
-    if head["deny"] <= 1:
-        return "no"
-    if head["affirm"] <= 2:
-        return "yes"
+    for clause in Clauses(text).all:
+        start = (
+            clause.start
+            + len(text[clause.start : clause.end])
+            - len(text[clause.start : clause.end].lstrip())
+        )
+        if start in begins["deny"]:
+            return "no"
+        if start in begins["affirm"]:
+            return "yes"
     return None
 
 
+def _completed(question: str, current: _Reading, words: Lexicon, turn: int) -> list[Mention]:
+    """Return what only question and answer together say ("血压多少？" — "210")."""
+    answer = current.normal.source
+    if len(answer) > SHORT_ANSWER_CHARS or _ALTERNATIVES.search(question):
+        return []
+    topic = _QUESTION_WORDS.sub("", question)
+    return [
+        replace(m, start=-1, end=-1, clause=0, sentence=0)
+        for m in _read(topic + answer, words, turn).mentions
+        if m.start < len(topic) < m.end
+    ]
+
+
 def _asserted(question: str, words: Lexicon, turn: int) -> list[Mention]:
-    """Return what a "yes" to `question` claims."""
+    """Return what a "yes" to `question` claims; nothing when it offers alternatives."""
+    if _ALTERNATIVES.search(question):
+        return []
     reading = _read(question, words, turn)
     return [
         replace(m, doubt=Doubt.NONE, mild=False, clause=0, sentence=0, start=-1, end=-1)

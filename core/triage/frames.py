@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
 from typing import Literal
 
 from core.errors import Bug
@@ -14,7 +13,7 @@ from core.triage.scope import Doubt, Mention
 from core.urgency import Urgency
 
 Near = Literal["message", "sentence", "clause"]
-_SEARCH_LIMIT = 64
+_ANCHOR_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +108,7 @@ def rule_book() -> RuleBook:
 
 
 def match(rule: Rule, said: Mapping[str, Sequence[Mention]]) -> Match | None:
-    """Return how `rule` is met by what was said, in the least doubtful way, or None.
-
-    At least one mention must come from the current turn, so that an old complaint is not
-    raised again by every later message.
-    """
+    """Return how `rule` is met by what was said, in the least doubtful way, or None."""
     choices: list[list[Mention]] = []
     for item in rule.items:
         options = [
@@ -131,40 +126,41 @@ def match(rule: Rule, said: Mapping[str, Sequence[Mention]]) -> Match | None:
     return _best(rule, choices)
 
 
-def _weight(doubt: Doubt) -> int:
-    return doubt.value.bit_count()
-
-
 def _best(rule: Rule, choices: list[list[Mention]]) -> Match | None:
-    newest = max(m.turn for options in choices for m in options)
+    """Return the least doubtful combination whose mentions stand near enough to each other.
+
+    The rarest item is the anchor, and every other item takes its least doubtful mention near it.
+    """
     best: Match | None = None
-    sorted_choices = [sorted(c, key=lambda m: (_weight(m.doubt), -m.turn))[:4] for c in choices]
-    for n, mentions in enumerate(product(*sorted_choices)):
-        if n >= _SEARCH_LIMIT:
-            break
-        if not _close(rule.near, mentions):
+    for anchor in sorted(min(choices, key=len), key=_weight)[:_ANCHOR_LIMIT]:
+        near = [[m for m in options if _close(rule.near, anchor, m)] for options in choices]
+        if not all(near):
             continue
+        mentions = tuple(min(options, key=_weight) for options in near)
         doubt = Doubt.NONE
         for item, mention in zip(rule.items, mentions, strict=True):
             doubt |= mention.doubt & ~_BACKGROUND if item.background else mention.doubt
-        if best is None or _weight(doubt) < _weight(best.doubt):
+        if best is None or doubt.value.bit_count() < best.doubt.value.bit_count():
             best = Match(rule, mentions, doubt)
-        if not doubt and any(m.turn == newest for m in mentions):
+        if not doubt:
             break
     return best
+
+
+def _weight(mention: Mention) -> tuple[int, int]:
+    return mention.doubt.value.bit_count(), -mention.turn
 
 
 # A past operation or disease is exactly what a background item asks for.
 _BACKGROUND = Doubt.PAST | Doubt.RESOLVED | Doubt.FAMILY_HISTORY
 
 
-def _close(near: Near, mentions: Sequence[Mention]) -> bool:
+def _close(near: Near, a: Mention, b: Mention) -> bool:
     if near == "message":
         return True
-    places = {(m.turn, m.clause if near == "clause" else m.sentence) for m in mentions}
-    if near == "sentence":
-        # A new sentence often only goes on: "在拌水泥。溅到眼睛里了".
-        turns = {turn for turn, _ in places}
-        numbers = [number for _, number in places]
-        return len(turns) > 1 or max(numbers) - min(numbers) <= 1
-    return len(places) == 1
+    if a.turn != b.turn:
+        return near == "sentence"
+    if near == "clause":
+        return a.clause == b.clause
+    # A new sentence often only goes on: "在拌水泥。溅到眼睛里了".
+    return abs(a.sentence - b.sentence) <= 1

@@ -101,11 +101,13 @@ class Scopes:
             doubt |= Doubt.EDUCATION
         elif self._in_sentence("education_weak", sentence):
             doubt |= Doubt.EDUCATION_WEAK
-        if self._found["request"]:
+        if self._found["request"] or any(
+            self._one_clause(s, start) for s, _ in self._found["request_here"]
+        ):
             doubt |= Doubt.REQUEST
         if self._after("gossip", start, sentence):
             doubt |= Doubt.GOSSIP
-        if self._after("family_history", start, sentence):
+        if self._after("family_history", start, sentence) and not self._current_between(start):
             doubt |= Doubt.FAMILY_HISTORY
         return doubt
 
@@ -206,6 +208,12 @@ class Scopes:
         return any(
             s >= end and self._clauses.index(s) == at for s, _ in self._found["hypothetical_after"]
         )
+
+    def _current_between(self, start: int) -> bool:
+        """Tell whether "now", "today" … stands between a relative's history and `start`."""
+        history = [e for s, e in self._found["family_history"] if s <= start]
+        last = max(history, default=0)
+        return any(last <= s <= start for s, _ in self._found["current"])
 
     def _in_sentence(self, name: str, sentence: int) -> bool:
         return any(self._sentence(s) == sentence for s, _ in self._found[name])
