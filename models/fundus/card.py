@@ -193,10 +193,8 @@ def _contour(
     if peak <= 0:
         return
     inside = values > peak * _CONTOUR_SHARE
-    pixels = np.array(photo)
     for reach, ink in ((4, (255, 255, 255)), (2, colour)):
-        pixels[_edge(inside, reach)] = ink
-    photo.paste(Image.fromarray(pixels))
+        photo.paste(ink, mask=Image.fromarray(_edge(inside, reach)))
 
 
 def _edge(inside: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
