@@ -19,7 +19,7 @@ from adapters.http.language import (
 )
 from adapters.http.pages import environment, html
 from adapters.http.static import StaticFiles, shared_files
-from adapters.webchat.render import Renderer, last_from_patient
+from adapters.webchat.render import Renderer, with_open_buttons
 from adapters.webchat.session import find_session, keep_session, new_session
 from adapters.webchat.settings import MEBIBYTE, WebChatSettings
 from core.clock import Clock
@@ -79,7 +79,7 @@ class Pages:
         limit = _SHOWN_EARLIER if "earlier" in request.query else _SHOWN
         address = Address("webchat", self._settings.account, session.chat_id)
         items = list(await self._history.history(address, limit=limit))
-        answered = last_from_patient(items)
+        open_ids = with_open_buttons(items, session.chat_id)
         now = self._clock.now_ms()
         articles = [
             self._renderer.item(
@@ -87,7 +87,7 @@ class Pages:
                 chat_id=session.chat_id,
                 language=language,
                 now_ms=now,
-                with_buttons=item.id > answered,
+                with_buttons=item.id in open_ids,
             )
             for item in items
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
@@ -19,6 +20,9 @@ from core.split import clean_text
 _LINK_SCHEMES = frozenset({"http", "https", "tel"})
 # Kinds that are told apart at a glance; the rest are plain answers.
 _LABELLED = frozenset({"emergency", "confirm", "reading", "assessment", "plan", "reminder"})
+
+# Their buttons outlive the next message; `chat.js` names the same kinds.
+_LASTING = frozenset({"emergency", "plan", "reminder"})
 
 
 def span_html(span: Span) -> Markup:
@@ -131,6 +135,23 @@ class Renderer:
         return say("webchat.date", month=month, day=at.day, clock=clock)
 
 
-def last_from_patient(items: list[HistoryItem]) -> int:
-    """Return the id of the patient's newest entry; questions before it have been answered."""
-    return max((item.id for item in items if item.author == "patient"), default=0)
+def with_open_buttons(items: Sequence[HistoryItem], chat_id: str) -> frozenset[int]:
+    """Return the ids of the entries whose buttons can still be pressed.
+
+    A question is open until the person writes; an emergency card, a plan and a reminder until one
+    of their own buttons was pressed or a newer one of their kind arrived.
+    """
+    last = max((item.id for item in items if item.author == "patient"), default=0)
+    heard = {item.message_id for item in items if item.author == "patient"}
+    newest = {item.reply.kind: item.id for item in items if item.reply}
+    return frozenset(
+        item.id
+        for item in items
+        if item.reply
+        and (item.id > last or (item.reply.kind in _LASTING and newest[item.reply.kind] == item.id))
+        and not any(
+            press_id(chat_id, item.id, button.action) in heard
+            for row in item.reply.buttons
+            for button in row
+        )
+    )

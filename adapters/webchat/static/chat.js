@@ -287,14 +287,26 @@
   sizes.observe(document.body);
   sizes.observe(document.querySelector("footer"));
 
+  const LASTING = ["emergency", "plan", "reminder"]; // as in render.py
+  function closeReplies(item, article) {
+    for (const old of document.querySelectorAll(".replies")) {
+      const message = old.closest(".message");
+      const lasting = LASTING.find((kind) => message.classList.contains(kind));
+      const pressed = Array.from(old.querySelectorAll("form")).some((form) => form.elements.id.value === item.message_id);
+      const gone = item.author === "patient" ? pressed || !lasting : lasting && article.classList.contains(lasting);
+      if (gone) old.remove();
+    }
+    if (item.author === "patient") enableReplies();
+  }
+
   function receive(item) {
     const sent = bubbles.get(item.message_id);
     settle(item.message_id);
     const template = document.createElement("template");
     template.innerHTML = item.html; // made and escaped by our server; the policy forbids inline scripts
     const article = template.content.firstElementChild;
-    if (item.author === "patient") for (const old of document.querySelectorAll(".replies")) old.remove();
     if (!article || byId(article.id)) return;
+    closeReplies(item, article);
     const follow = pinned || atEnd() || Boolean(sent);
     if (sent) {
       const preview = sent.querySelector("img"), picture = article.querySelector("a.picture img");

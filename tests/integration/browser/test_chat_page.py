@@ -122,6 +122,25 @@ async def test_a_button_is_tapped_twice_and_pressed_once(site, open_page):
     await expect(page.locator(".plan button")).to_have_count(0)
 
 
+async def test_an_emergency_keeps_its_buttons_until_one_is_pressed(site, open_page):
+    page, _ = await open_page()
+    await write(page, "x")
+    await page.wait_for_selector("[data-message]")
+    await site.say(site.address, EMERGENCY)
+    await site.say(site.address, say("question", "?", buttons=((Button("是", "v1:ask:yes"),),)))
+    help_button = page.get_by_role("button", name="需要人工帮助")
+    await expect(page.locator(".question button")).to_be_enabled()
+    await write(page, "y")
+    await expect(page.locator("#log .patient")).to_have_count(2)
+    await expect(page.locator(".question button")).to_have_count(0)
+    await expect(help_button).to_be_enabled()
+    await page.reload()
+    await help_button.click()
+    await expect(page.locator("#log .patient")).to_have_count(3)
+    await expect(help_button).to_have_count(0)
+    assert site.conversations.accepted[-1].button == "v1:staff:ask"
+
+
 async def test_a_starter_begins_the_conversation(site, open_page):
     page, _ = await open_page()
     await page.locator(".welcome button").first.tap()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.http.static import StaticFiles
 from adapters.webchat import pages
-from adapters.webchat.render import Renderer, last_from_patient, press_id, reply_html, span_html
+from adapters.webchat.render import Renderer, press_id, reply_html, span_html, with_open_buttons
 from core.ports import HistoryItem
 from core.reply import Bold, Bullets, Button, Heading, Image, Link, Paragraph, Reply, Text
 
@@ -126,7 +126,22 @@ def test_times_are_in_the_clinics_zone(at_ms, language, shown):
     assert shown in article(HistoryItem(1, "patient", at_ms, text="x"), language=language)
 
 
-def test_last_from_patient():
-    items = [HistoryItem(3, "patient", 0, text="a"), HistoryItem(4, "service", 0)]
-    assert last_from_patient(items) == 3
-    assert last_from_patient(items[1:]) == 0
+def test_which_buttons_stay_open():
+    def asked(item_id: int, kind) -> HistoryItem:
+        return HistoryItem(
+            item_id, "service", 0, reply=Reply(kind, (), ((Button("b", "v1:a:b"),),))
+        )
+
+    def wrote(item_id: int, message_id: str = "") -> HistoryItem:
+        return HistoryItem(item_id, "patient", 0, text="x", message_id=message_id)
+
+    assert with_open_buttons([], "c") == frozenset()
+    items = [asked(1, "emergency"), asked(2, "question"), asked(3, "plan")]
+    assert with_open_buttons(items, "c") == {1, 2, 3}
+    items += [wrote(4)]
+    assert with_open_buttons(items, "c") == {1, 3}
+    items += [asked(5, "plan")]
+    assert with_open_buttons(items, "c") == {1, 5}
+    items += [wrote(6, press_id("c", 1, "v1:a:b"))]
+    assert with_open_buttons(items, "c") == {5}
+    assert with_open_buttons([asked(7, "question"), wrote(8)], "c") == frozenset()
