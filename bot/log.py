@@ -30,9 +30,7 @@ def _place_only(
 ) -> MutableMapping[str, Any]:
     """Replace an exception by where it happened: its text may quote a patient."""
     info: Any = event.pop("exc_info", None)
-    if info is True:
-        info = sys.exc_info()
-    error: Any = info[1] if type(info) is tuple else info
+    error = info if isinstance(info, BaseException) else sys.exc_info()[1] if info else None
     if isinstance(error, BaseException):
         event["error"] = type(error).__name__
         places: list[str] = []

@@ -119,6 +119,12 @@ class DispatchCounts:
     dead: int = 0
 
 
+def event_of(message_id: str) -> Event:
+    """Read the id of an event of our own: ``reminder:<id>:<due>`` or ``timer:<name>:<id>``."""
+    kind, first, second = message_id.split(":")
+    return Event("reminder", int(first)) if kind == "reminder" else Event(first, int(second))
+
+
 class Dispatcher:
     """Owns the lanes.
 
@@ -227,10 +233,8 @@ class Dispatcher:
 
     def _waiting(self, row: PendingRow, address: Address) -> Waiting:
         what: Inbound | Event
-        name, _, rest = row.message_id.partition(":")
         if row.body_sealed is None:
-            kind, _, ref = rest.rpartition(":")
-            what = Event(kind or name, int(ref))
+            what = event_of(row.message_id)
         else:
             body = self._store.keys.open_json(INBOX_BODY, row.body_sealed)
             what = from_json(body, address, row.message_id)

@@ -85,6 +85,7 @@ class Completion:
         tasks: rows of the staff worklist.
         follow_up: a plan to start, or a change of the active one.
         reminder_done: id of the reminder this turn has handled.
+        reminder_again_ms: not handled after all: it is due again at this time.
         timers: name and due time of delays to start; None as time cancels one.
     """
 
@@ -105,6 +106,7 @@ class Completion:
     tasks: tuple[dict[str, Any], ...] = ()
     follow_up: NewFollowUp | FollowUpChange | None = None
     reminder_done: int | None = None
+    reminder_again_ms: int | None = None
     timers: tuple[tuple[str, int | None], ...] = field(default=())
 
 
@@ -342,15 +344,14 @@ def _set_timers(connection: Connection, completions: Sequence[Completion]) -> No
 
 
 def _finish_reminders(connection: Connection, completions: Sequence[Completion]) -> None:
-    handled = [
-        {"b_id": c.reminder_done, "b_at": c.now_ms}
-        for c in completions
-        if c.reminder_done is not None
-    ]
-    if handled:
+    for c in completions:
+        if c.reminder_done is None:
+            continue
+        ending: dict[str, Any] = {"state": "done", "changed_at_ms": c.now_ms}
+        if c.reminder_again_ms is not None:
+            ending |= {"state": "pending", "due_at_ms": c.reminder_again_ms}
         connection.execute(
             update(reminder)
-            .where(reminder.c.id == bindparam("b_id"), reminder.c.state == "queued")
-            .values(state="done", changed_at_ms=bindparam("b_at")),
-            handled,
+            .where(reminder.c.id == c.reminder_done, reminder.c.state == "queued")
+            .values(**ending)
         )

@@ -1,7 +1,7 @@
 """Due reminders and timers become inbox events of their conversation, so that order holds.
 
-The event's message id contains the row's id, and the inbox accepts each id once: a reminder fires
-once, however many replicas tick.
+The event's message id contains the row's id and due time, and the inbox accepts each id once: a
+reminder fires once for each time it is due, however many replicas tick.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _take(connection: Connection, now_ms: int) -> Due:
             timer.delete().where(timer.c.id == bindparam("b_id")),
             [{"b_id": row.id} for row in timers],
         )
-    events = [(r.conversation_id, f"reminder:{r.id}") for r in reminders]
+    events = [(r.conversation_id, f"reminder:{r.id}:{r.due_at_ms}") for r in reminders]
     events += [(t.conversation_id, f"timer:{t.name}:{t.id}") for t in timers]
     ids = sorted({conversation_id for conversation_id, _ in events})
     sequences = dict(

@@ -41,6 +41,7 @@ class Answer:
     )
     follow_up: NewFollowUp | FollowUpChange | None = None
     reminder_done: int | None = None
+    reminder_again_ms: int | None = None
     timers: list[tuple[str, int | None]] = field(default_factory=list[tuple[str, int | None]])
 
     def say(self, *replies: Reply) -> None:

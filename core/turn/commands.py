@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
+from core.followup.plan import show_date
 from core.message import Language
 from core.reply import Bullets, Button, Reply, Text, paragraph, say
 from core.store.completion import FollowUpChange
@@ -108,19 +109,20 @@ def stop_reminders(answer: Answer) -> None:
 def reminders(answer: Answer, plans: list[Planned]) -> Reply:
     """List what is planned, in the patient's own time."""
     language = answer.language
-    if not plans:
+    messages = [p for p in plans if p.step != "staff_call"]
+    if not messages:
         return say("notice", text(language, "plan.none_planned"))
-    days = sorted({_local(p.due_at_ms, p.zone) for p in plans})
-    due = _local(plans[0].plan_due_at_ms, plans[0].zone)
+    days = sorted({_local(p.due_at_ms, p.zone) for p in messages})
+    due = show_date(_local(messages[0].plan_due_at_ms, messages[0].zone), language)
     return Reply(
         "plan",
         (
             paragraph(text(language, "plan.next_check", date=due)),
             paragraph(text(language, "plan.will_remind")),
-            Bullets(tuple((Text(day),) for day in days)),
+            Bullets(tuple((Text(show_date(day, language)),) for day in days)),
         ),
     )
 
 
-def _local(at_ms: int, zone: str) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone)).date().isoformat()
+def _local(at_ms: int, zone: str) -> date:
+    return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone)).date()

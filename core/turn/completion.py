@@ -78,6 +78,7 @@ def to_completion(
         ),
         follow_up=answer.follow_up,
         reminder_done=answer.reminder_done,
+        reminder_again_ms=answer.reminder_again_ms,
         timers=tuple(answer.timers),
     )
 

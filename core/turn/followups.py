@@ -6,18 +6,15 @@ Nothing in this module asks a model.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.followup.plan import (
-    PlanProposal,
-    parse_date,
-    proposal_reply,
-    reminder_reply,
-    reminder_times,
-)
+from core.followup.dates import parse_date
+from core.followup.ladder import reminder_times
+from core.followup.plan import PlanProposal, proposal_reply, reminder_reply, show_date
 from core.reply import say
 from core.store.completion import FollowUpChange, NewFollowUp, NewReminder
 from core.store.due import DueReminder
@@ -28,6 +25,9 @@ from core.turn.state import DialogState
 from core.urgency import Urgency
 
 _NOON = time(12, 0)
+_MORNING, _NIGHT = time(8, 0), time(21, 0)
+_YES = re.compile(r"好的?吧?|可以|行|要|同意|提醒我|好提醒我|ok(ay)?|yes|sure|agree|yesplease")
+_NO = re.compile(r"不(用|要|用了|要了)?|不(要|用)提醒|no|nothanks")
 
 
 def _today(answer: Answer) -> date:
@@ -50,9 +50,20 @@ def propose(answer: Answer, proposal: PlanProposal) -> None:
 def _open_proposal(state: DialogState) -> tuple[PlanProposal, date] | None:
     if state.proposal is None:
         return None
-    data = dict(state.proposal)
+    data: dict[str, Any] = dict(state.proposal)
     due = date.fromisoformat(data.pop("due"))
-    return PlanProposal(**{**data, "urgency": Urgency(data["urgency"])}), due
+    data["urgency"] = Urgency(data["urgency"])
+    return PlanProposal(**data), due
+
+
+def typed_answer(words: str, state: DialogState) -> str | None:
+    """Return the action of a plain "yes" or "no" to a proposal that was just made."""
+    if state.proposal is None or not any(a == "v1:plan:agree" for _, a in state.offered):
+        return None
+    plain = "".join(c for c in words.casefold() if c.isalnum())
+    if _YES.fullmatch(plain):
+        return "v1:plan:agree"
+    return "v1:plan:none" if _NO.fullmatch(plain) else None
 
 
 def on_plan_button(answer: Answer, action: str) -> None:
@@ -72,10 +83,16 @@ def on_plan_button(answer: Answer, action: str) -> None:
             consent.record(answer, "reminders", granted=True)
         answer.remember(opted_out=False)
         _start(answer, proposal, due, booked=False, set_by="rule")
-        answer.say(say("plan", text(answer.language, "plan.agreed", date=due.isoformat())))
+        answer.say(
+            say("plan", text(answer.language, "plan.agreed", date=show_date(due, answer.language)))
+        )
     else:
         answer.remember(proposal=None)
-        answer.say(say("plan", text(answer.language, "plan.declined", date=due.isoformat())))
+        answer.say(
+            say(
+                "plan", text(answer.language, "plan.declined", date=show_date(due, answer.language))
+            )
+        )
 
 
 def on_date(answer: Answer, written: str) -> bool:
@@ -97,9 +114,21 @@ def on_date(answer: Answer, written: str) -> bool:
     answer.remember(awaiting=None, opted_out=False)
     _start(answer, proposal, day, booked=True, set_by="patient")
     if day > due:
-        answer.say(say("plan", text(answer.language, "plan.date_late", date=due.isoformat())))
-    answer.say(say("plan", text(answer.language, "plan.agreed", date=day.isoformat())))
+        answer.say(
+            say(
+                "plan",
+                text(answer.language, "plan.date_late", date=show_date(due, answer.language)),
+            )
+        )
+    answer.say(
+        say("plan", text(answer.language, "plan.agreed", date=show_date(day, answer.language)))
+    )
     return True
+
+
+def _say_plan(answer: Answer, key: str, day: date) -> None:
+    shown = show_date(day, answer.language)
+    answer.say(say("plan", text(answer.language, f"plan.{key}", date=shown)))
 
 
 def _start(answer: Answer, proposal: PlanProposal, due: date, *, booked: bool, set_by: str) -> None:
@@ -125,6 +154,21 @@ def _start(answer: Answer, proposal: PlanProposal, due: date, *, booked: bool, s
     answer.remember(proposal=None)
 
 
+def out_of_quiet_hours(now_ms: int, zone: str, *, spread: int) -> int:
+    """Return `now_ms`, or a minute of the next morning's first hour when people sleep.
+
+    Quiet hours are 21:00-08:00 local (clinical specification §4); `spread` keeps a thousand
+    messages from going out at 08:00 sharp.
+    """
+    where = ZoneInfo(zone)
+    local = datetime.fromtimestamp(now_ms / 1000, where)
+    if _MORNING <= local.time() < _NIGHT:
+        return now_ms
+    day = local.date() + timedelta(days=1 if local.time() >= _NIGHT else 0)
+    opening = datetime.combine(day, _MORNING, where).astimezone(UTC)
+    return int((opening + timedelta(minutes=spread % 60)).timestamp() * 1000)
+
+
 def remind(answer: Answer, due: DueReminder | None) -> None:
     """Say a reminder that fired; one that was stopped meanwhile is passed over in silence."""
     if due is None:
@@ -133,6 +177,15 @@ def remind(answer: Answer, due: DueReminder | None) -> None:
     answer.reminder_done = due.id
     if answer.state.opted_out or due.plan_state != "active":
         answer.outcome = "ignored"
+        return
+    if due.step == "staff_call":
+        answer.outcome = "handed"
+        answer.tell_staff("follow_up", due.urgency, why="no_answer")
+        return
+    awake_ms = out_of_quiet_hours(answer.now_ms, answer.zone, spread=due.id)
+    if awake_ms > answer.now_ms:  # we were away when it was due, and now it is night there
+        answer.outcome = "ignored"
+        answer.reminder_again_ms = awake_ms
         return
     day = datetime.fromtimestamp(due.plan_due_at_ms / 1000, ZoneInfo(due.zone)).date()
     answer.say(reminder_reply(due.step, due=day, language=answer.language, reminder_id=due.id))

@@ -181,6 +181,7 @@ class TurnHandler:
             heard.button
             or typed_button(heard.words, answer.state.offered)
             or consent.typed_answer(heard.words, answer.state)
+            or followups.typed_answer(heard.words, answer.state)
         )
         command = None if button else command_of(heard.words)
         if command is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import func, select
 
+from core.dispatch import event_of
 from core.store import due, inbox, outbox, tables
 from core.store.completion import (
     Completion,
@@ -264,7 +265,7 @@ async def test_a_reminder_fires_once_when_it_is_due(store: Store) -> None:
     assert (await store.write(due.take_due, NOW + 1_500)).count == 0
     waiting = await store.read(inbox.pending_of, lease.conversation_id)
     assert [row.body_sealed for row in waiting] == [None]
-    reminder_id = int(waiting[0].message_id.removeprefix("reminder:"))
+    reminder_id = event_of(waiting[0].message_id).ref
     found = await store.read(due.reminder_of, reminder_id)
     assert found is not None
     assert found.rule_id == "dr_moderate"
@@ -280,7 +281,7 @@ async def test_stopping_cancels_every_open_reminder(store: Store) -> None:
     )
     await store.write(complete, stop)
     assert await store.read(due.count_pending, None) == 0
-    reminder_id = int(waiting.message_id.removeprefix("reminder:"))
+    reminder_id = event_of(waiting.message_id).ref
     assert await store.read(due.reminder_of, reminder_id) is None, "it had fired, but was stopped"
 
 
