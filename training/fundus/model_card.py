@@ -39,6 +39,8 @@ eye doctor should look soon. **AI reference, not a diagnosis; not a medical devi
 _LIMITS = """\
 ## Known weaknesses
 
+- The shipped run was stopped early, before its learning rate had run down (`training/fundus/log`):
+  repeating the command gives a somewhat different network.
 - Mild retinopathy: fifteen training pictures. Grades are coarse; use the referable answer.
 - PM: positives and negatives of PALM differ in camera and framing, so its AUC is optimistic; the
   flag rate on other sources is the honest figure. PALM's licence is *claimed* CC BY 4.0 and not
