@@ -26,6 +26,7 @@ _SPACED_HAN = re.compile(
     r"(?<![\u4e00-\u9fff])(?:[\u4e00-\u9fff] ){2,}[\u4e00-\u9fff](?![\u4e00-\u9fff])"
 )
 _HAN_GAP = re.compile(r"(?<=[\u4e00-\u9fff]) +(?=[\u4e00-\u9fff])")
+_PUNCTUATION = frozenset("，。！？；：")
 _HYPHEN = re.compile(r"(?<=[a-z])-(?=[a-z])")
 _SPACES = re.compile(r"[ \t\u3000\u00a0]{2,}")
 
@@ -69,6 +70,8 @@ def _traditional() -> dict[str, str]:
 def _character(char: str, emoji: dict[str, str]) -> str:
     if char < "\x7f":
         return char.lower() if char >= " " or char == "\n" else " "
+    if char in _PUNCTUATION:
+        return char  # NFKC would make it ASCII, where it means less
     if char in emoji:
         return emoji[char]
     if "\u4e00" <= char <= "\u9fff":

@@ -1,4 +1,4 @@
-"""How the engine behaves: scope, dialogue, escalation, robustness, and what never lowers a verdict."""
+"""How the engine behaves: scope, dialogue, escalation, robustness, what never lowers a verdict."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ def a_row(case_id: str, *, trigger: bool, **fields: object) -> str:
     row: dict[str, object] = {
         "id": case_id, "lang": "zh", "text": "左眼突然看不见了" if trigger else "你好",
         "context": ["bot: 您好", "user: 在吗"], "urgency": "immediate" if trigger else "none",
-        "min_ok": "same_day" if trigger else "none", "max_ok": "immediate" if trigger else "routine",
+        "min_ok": "same_day" if trigger else "none",
+        "max_ok": "immediate" if trigger else "routine",
         "red_flags": ["sudden_vision_loss"] if trigger else [], "should_trigger": trigger,
         "kind": "red_flag" if trigger else "ordinary",
     }  # fmt: skip

@@ -43,6 +43,7 @@ FLAGS = {
     "facial_palsy",
     "drop_anaphylaxis",
     "self_harm",
+    ,
 }
 ONE_LANGUAGE = {"hypothetical_after"}
 
