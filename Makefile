@@ -34,3 +34,13 @@ check: setup  ## ruff, format, pyright strict, import-linter, codespell
 format: setup  ## let ruff rewrite the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+FUNDUS_DATA ?= data/fundus
+
+train-setup:  ## create .venv-training for the fundus weights
+	$(PYTHON3) -m venv .venv-training
+	.venv-training/bin/pip install --extra-index-url $(TORCH_INDEX) -r training/fundus/requirements.txt
+
+train:  ## train the fundus weights from a folder with labels.csv (FUNDUS_DATA=…)
+	nice -n 5 .venv-training/bin/python -m training.fundus --data $(FUNDUS_DATA)

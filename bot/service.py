@@ -190,10 +190,12 @@ class Service:
         from bot.http import routes  # noqa: PLC0415
 
         server = self._settings.server
+        passwords = Passwords(self._settings.console)
+        self._exit.callback(passwords.close)
         self._server = HttpServer(
             server.host,
             server.port,
-            routes(self, self._settings, Passwords(self._settings.console)),
+            routes(self, self._settings, passwords),
             trusted_proxies=frozenset(server.trusted_proxies),
         )
         await self._server.start()

@@ -116,6 +116,10 @@ class Channel(Protocol):
         """
         ...
 
+    async def discard(self, attachment: Attachment) -> None:
+        """Forget an attachment's bytes where this channel keeps them; otherwise do nothing."""
+        ...
+
     def activity(self, to: Address, what: Activity) -> AbstractAsyncContextManager[None]:
         """Show "typing…" while the block runs; best effort, never raises."""
         ...
@@ -274,6 +278,10 @@ class Blobs(Protocol):
         Raises:
             PatientError: there is no such file any more (``turn.photo_gone``).
         """
+        ...
+
+    async def discard(self, blob: str) -> None:
+        """Delete the file; deleting it again changes nothing."""
         ...
 
 

@@ -321,6 +321,9 @@ class TelegramChannel:
         except TelegramError as error:
             raise TransientError(f"fetching failed: {type(error).__name__}") from error
 
+    async def discard(self, attachment: Attachment) -> None:
+        """Do nothing: until `fetch` the file is Telegram's alone."""
+
     def activity(self, to: Address, what: Activity) -> AbstractAsyncContextManager[None]:
         """Show what the service is doing, from 300 ms on."""
 

@@ -107,6 +107,9 @@ class TerminalChannel:
         except OSError:
             raise PatientError("turn.file_unreadable") from None
 
+    async def discard(self, attachment: Attachment) -> None:
+        """Do nothing: the file is the person's own."""
+
     @asynccontextmanager
     async def activity(self, to: Address, what: Activity) -> AsyncGenerator[None]:
         """Show nothing: the next line comes soon enough."""

@@ -112,6 +112,10 @@ class WebChat:
             raise PatientError("webchat.photo_too_large", limit_mb=limit_bytes // 1024 // 1024)
         return data
 
+    async def discard(self, attachment: Attachment) -> None:
+        """Delete an uploaded photo."""
+        await self._blobs.discard(attachment.ref)
+
     @asynccontextmanager
     async def activity(self, to: Address, what: Activity) -> AsyncGenerator[None]:
         """Show "typing…" on open pages while the block runs."""

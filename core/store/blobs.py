@@ -37,6 +37,10 @@ class BlobStore:
         """
         return await asyncio.to_thread(self._get, blob)
 
+    async def discard(self, blob: str) -> None:
+        """Delete the file; deleting it again changes nothing."""
+        await asyncio.to_thread(self._path(blob).unlink, missing_ok=True)
+
     def _path(self, blob: str) -> Path:
         if not _ID.fullmatch(blob):
             raise Bug("a blob id is 64 hex digits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,8 @@ from core.turn.state import to_json as state_to_json
 STATE = "conversation.state"
 READING = "photo.reading"
 VERDICT = "transcript.verdict"
+
+_BLOB = re.compile(r"[0-9a-f]{64}")
 
 # A channel that is switched off keeps its replies; they are cut as for the narrowest one.
 _NARROWEST = Capabilities(1_800, 0, "utf8", buttons=False, drafts=False, media_limit_bytes=0)
@@ -109,6 +112,8 @@ def _shown(answer: Answer, waiting: Waiting, message: Inbound) -> dict[str, obje
     """Return a message as its writer sees it again: a button by its label."""
     label = {action: label for label, action in answer.pressed}.get(message.button or "")
     photos = [row["blob"] for row in answer.photos if row["inbox_id"] == waiting.inbox_id]
+    if answer.outcome == "held":  # not read yet; a channel that keeps uploads can show them
+        photos = [a.ref for a in message.attachments if _BLOB.fullmatch(a.ref)]
     return {"text": message.text or label or "", "photos": photos}
 
 

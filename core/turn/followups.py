@@ -83,16 +83,10 @@ def on_plan_button(answer: Answer, action: str) -> None:
             consent.record(answer, "reminders", granted=True)
         answer.remember(opted_out=False)
         _start(answer, proposal, due, booked=False, set_by="rule")
-        answer.say(
-            say("plan", text(answer.language, "plan.agreed", date=show_date(due, answer.language)))
-        )
+        _say_plan(answer, "agreed", due)
     else:
         answer.remember(proposal=None)
-        answer.say(
-            say(
-                "plan", text(answer.language, "plan.declined", date=show_date(due, answer.language))
-            )
-        )
+        _say_plan(answer, "declined", due)
 
 
 def on_date(answer: Answer, written: str) -> bool:
@@ -100,9 +94,11 @@ def on_date(answer: Answer, written: str) -> bool:
     found = _open_proposal(answer.state)
     day = parse_date(written, today=_today(answer), language=answer.language)
     if day is None:
-        if len(written) > 20:  # a sentence, not a date
+        # A sentence is no date, and whoever misses twice wants to talk about something else.
+        if len(written) > 20 or answer.state.awaiting != "plan_date":
             answer.remember(awaiting=None)
             return False
+        answer.remember(awaiting="plan_date_again")
         answer.say(say("question", text(answer.language, "plan.date_unclear")))
         return True
     proposal, due = found or (
@@ -114,15 +110,8 @@ def on_date(answer: Answer, written: str) -> bool:
     answer.remember(awaiting=None, opted_out=False)
     _start(answer, proposal, day, booked=True, set_by="patient")
     if day > due:
-        answer.say(
-            say(
-                "plan",
-                text(answer.language, "plan.date_late", date=show_date(due, answer.language)),
-            )
-        )
-    answer.say(
-        say("plan", text(answer.language, "plan.agreed", date=show_date(day, answer.language)))
-    )
+        _say_plan(answer, "date_late", due)
+    _say_plan(answer, "agreed", day)
     return True
 
 

@@ -16,7 +16,7 @@ from core.reading import Finding, Reading
 from core.reply import Image, say
 from core.texts import text
 from core.turn.answer import Answer
-from core.turn.reading_answer import explain
+from core.turn.reading_answer import card_alt, explain, explain_unreadable
 from core.turn.words import eye_of
 
 log = structlog.get_logger(__name__)
@@ -69,7 +69,7 @@ async def read_all(
             data = await _fetch(channel, sent.attachment)
             reading = await _read(reader, data, language, caption)
         except PatientError as error:
-            answer.say(say("reading", text(language, error.text_key, **error.fields)))
+            answer.say(explain_unreadable(error.text_key, language, **error.fields))
             continue
         if reading is None:
             await _leave_to_staff(answer, sent, data, blobs)
@@ -118,7 +118,7 @@ async def _leave_to_staff(answer: Answer, sent: Sent, data: bytes, blobs: Blobs)
 async def _keep(answer: Answer, sent: Sent, data: bytes, reading: Reading, blobs: Blobs) -> None:
     image = None
     if reading.card:
-        words = text(answer.language, "turn.card_alt")
+        words = card_alt(reading, answer.language)
         image = Image(await blobs.put(reading.card), "image/jpeg", words)
     row = _row(answer, sent, await blobs.put(data))
     answer.photos.append(

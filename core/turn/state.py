@@ -38,7 +38,7 @@ class DialogState:
         open_urgency: class of the last red flag that was not resolved, or "".
         offered: (label, action) of the buttons last shown, for people who type them.
         proposal: follow-up that was proposed and not answered yet, as JSON, or None.
-        awaiting: ``plan_date`` while we wait for a date in free text, or None.
+        awaiting: ``plan_date`` (or ``plan_date_again``) while we wait for a date in free text.
         readings: (photo id, reading as JSON) of the last photos, newest last, for the model.
         seen_language_hint: platform's hint, used before the first words.
         referred_by: payload of the deep link that brought the patient, or "".

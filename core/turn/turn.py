@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from core.clock import Clock
 from core.dispatch import TurnInput
@@ -210,8 +210,11 @@ class TurnHandler:
         area = action.split(":")[1] if action.count(":") >= 2 else ""
         match area:
             case "consent":
+                held = answer.state.held
                 if consent.on_button(answer, action):
                     await self._answer_held(answer, turn, channel)
+                elif channel is not None and not answer.state.held:
+                    await _forget_pictures(held, turn.address, channel)
             case "privacy":
                 consent.withdraw(answer, action)
             case "lang":
@@ -347,7 +350,7 @@ class TurnHandler:
             answer.outcome = "refused"
             answer.say(say("notice", text(answer.language, "turn.too_long")))
             return
-        if answer.state.awaiting == "plan_date" and followups.on_date(answer, heard.words):
+        if answer.state.awaiting and followups.on_date(answer, heard.words):
             return
         await self._words(answer, turn, heard.words, channel)
         if heard.other_attachments:
@@ -419,6 +422,15 @@ def _answers_interview(state: DialogState, words: str) -> bool:
     """Tell whether words look like the answer to the interview's open question."""
     pending = state.consult is not None and ConsultState.from_json(state.consult).pending
     return bool(pending) and len(words) <= _SHORT_ANSWER
+
+
+async def _forget_pictures(
+    held: Sequence[tuple[str, int, dict[str, Any]]], address: Address, channel: Channel
+) -> None:
+    """Refused pictures are not kept, wherever the channel has put them already."""
+    for message_id, _, data in held:
+        for attachment in from_json(data, address, message_id).attachments:
+            await channel.discard(attachment)
 
 
 def _holding(state: DialogState, inbounds: Sequence[_Message]) -> DialogState:

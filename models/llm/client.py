@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-import httpcore
+import httpx
 import structlog
 
 from core.agent import toolcalls
@@ -306,7 +306,7 @@ class LlmClient:
             _CallFailed: for every reason.
         """
         server.in_flight += 1
-        response: httpcore.Response | None = None
+        response: httpx.Response | None = None
         try:
             try:
                 async with asyncio.timeout_at(first_by_s):
@@ -331,7 +331,7 @@ class LlmClient:
 
     async def _send(
         self, server: Server, method: str, path: str, body: bytes = b""
-    ) -> httpcore.Response:
+    ) -> httpx.Response:
         if self._http is None:
             raise _CallFailed("stopped", elsewhere=False, blames_server=False)
         try:
@@ -343,9 +343,9 @@ class LlmClient:
         except (*FAILURES, RuntimeError) as error:  # RuntimeError: the pool was closed meanwhile
             raise _CallFailed(type(error).__name__) from None
 
-    async def _check(self, response: httpcore.Response) -> None:
+    async def _check(self, response: httpx.Response) -> None:
         """Raise unless `response` is the start of an event stream."""
-        status = response.status
+        status = response.status_code
         if status == 200 and _content_type(response).startswith(b"text/event-stream"):
             return
         body = await _body(response)
@@ -363,12 +363,12 @@ class LlmClient:
         )
 
     async def _texts(
-        self, response: httpcore.Response, answer: _Answer, first_by_s: float, end_by_s: float
+        self, response: httpx.Response, answer: _Answer, first_by_s: float, end_by_s: float
     ) -> AsyncIterator[str]:
         """Yield visible text until the answer ends."""
         now_s = asyncio.get_running_loop().time
         reader = SseReader()
-        chunks = response.aiter_stream()
+        chunks = response.aiter_raw()
         deadline_s, n_chunks = first_by_s, 0
         while True:
             asked_s = now_s()
@@ -409,7 +409,7 @@ class LlmClient:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
                 response = await self._send(server, "GET", path)
                 try:
-                    return response.status, await _body(response)
+                    return response.status_code, await _body(response)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -452,19 +452,20 @@ async def _next(chunks: AsyncIterator[bytes], deadline_s: float) -> bytes | None
         raise _CallFailed(type(error).__name__) from None
 
 
-async def _body(response: httpcore.Response) -> bytes:
+async def _body(response: httpx.Response) -> bytes:
     """Return a small body, or its beginning if it is not small or breaks off."""
     body = bytearray()
     with suppress(*FAILURES):
-        async for chunk in response.aiter_stream():
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > _BODY_LIMIT_BYTES:
                 break
     return bytes(body)
 
 
-def _content_type(response: httpcore.Response) -> bytes:
-    return next((v for k, v in response.headers if k.lower() == b"content-type"), b"")
+def _content_type(response: httpx.Response) -> bytes:
+    return response.headers.get("content-type", "").encode()
+
 
 
 def _is_error(chunk: dict[str, Any]) -> bool:

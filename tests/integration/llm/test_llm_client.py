@@ -116,7 +116,7 @@ class TestAnswers:
     async def test_connection_is_kept(self) -> None:
         async with FakeLlm() as llm, a_client(llm, probe_interval_s=60) as client:
             await ask(client)
-            pool = client._http._pool  # type: ignore[union-attr]
+            pool = client._http._transport._pool  # type: ignore[union-attr]
             before = {id(c) for c in pool.connections}
             for _ in range(5):
                 await ask(client)
