@@ -6,17 +6,21 @@ backwards inside a sentence until a terminating word, extended here to Chinese l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from enum import Flag, auto
 
 from core.triage.clauses import Clauses
-from core.triage.lexicon import Concept, Lexicon
+from core.triage.lexicon import Lexicon
 
 # How far a negator reaches: 不 denies the next word, 没有 the rest of its clause.
 _SHORT_NEGATORS = {"不": 4, "非": 3, "免": 2, "未": 6, "并不": 6, "不会": 6, "不是": 8}
 _LONG_REACH_ZH = 14
 _LONG_REACH_EN = 45
+_LONGEST_REACH = 80  # reach and the longest negator together
+
+
+_SENTENCE_WIDE = ("education", "education_weak", "gossip", "family_history")
 
 
 class Doubt(Flag):
@@ -77,12 +81,17 @@ class Scopes:
         self._text = text
         self._clauses = clauses
         characters = frozenset(text)
-        self._found = _find(lexicon.scopes, text, characters)
+        self._found = {
+            name: sorted(scope.find(text, characters)) for name, scope in lexicon.scopes.items()
+        }
         covered = bytearray(len(text))
         for start, end in (*said, *self._found["pseudo_negator"]):
             covered[start:end] = b"\x01" * (end - start)
         self._negators = [s for s in self._found["negator"] if not any(covered[s[0] : s[1]])]
-        self._personal = bool(self._found["current"])
+        self._past_clauses = self._clause_numbers("past")
+        self._current_clauses = self._clause_numbers("current")
+        self._request_clauses = set(self._clause_numbers("request_here"))
+        self._first_in_sentence = {name: self._firsts(name) for name in _SENTENCE_WIDE}
         self._closed = self._resolved()
 
     def doubt(self, start: int, end: int) -> Doubt:
@@ -96,14 +105,13 @@ class Scopes:
             doubt |= Doubt.RESOLVED
         if self._hypothetical(start, end):
             doubt |= Doubt.HYPOTHETICAL
-        sentence = self._clauses.all[self._clauses.index(start)].sentence
-        if self._in_sentence("education", sentence):
+        at = self._clauses.index(start)
+        sentence = self._clauses.all[at].sentence
+        if sentence in self._first_in_sentence["education"]:
             doubt |= Doubt.EDUCATION
-        elif self._in_sentence("education_weak", sentence):
+        elif sentence in self._first_in_sentence["education_weak"]:
             doubt |= Doubt.EDUCATION_WEAK
-        if self._found["request"] or any(
-            self._one_clause(s, start) for s, _ in self._found["request_here"]
-        ):
+        if self._found["request"] or at in self._request_clauses:
             doubt |= Doubt.REQUEST
         if self._after("gossip", start, sentence):
             doubt |= Doubt.GOSSIP
@@ -126,26 +134,16 @@ class Scopes:
         return self._clauses.index(a) == self._clauses.index(b)
 
     def _negated(self, start: int, end: int) -> bool:
-        at = self._clauses.index(start)
-        clause = self._clauses.all[at]
-        for s, e in self._negators:
-            if e > start:
-                continue
-            reach = self._reach(s, e)
-            if start - e <= reach and self._uninterrupted(s, e, start):
+        first = bisect_left(self._negators, (start - _LONGEST_REACH, 0))
+        for s, e in self._negators[first : bisect_left(self._negators, (start, 0))]:
+            if 0 <= start - e <= self._reach(s, e) and self._uninterrupted(s, e, start):
                 return True
         # "A、B、C 都没有": the denial after a list covers the list.
-        last = at
+        last = self._clauses.index(start)
         while last < len(self._clauses.all) - 1 and self._clauses.all[last].listed:
             last += 1
-        tail = self._clauses.all[last]
         return any(
-            e <= s
-            and s < tail.end
-            and (last == at or self._clauses.all[last].sentence == clause.sentence)
-            for s, _ in self._found["negator_after"]
-            for e in (end,)
-            if self._clauses.index(s) == last
+            end <= s and self._clauses.index(s) == last for s, _ in self._found["negator_after"]
         )
 
     def _reach(self, start: int, end: int) -> int:
@@ -167,24 +165,23 @@ class Scopes:
             )
             if not commas or (english and not _listing(self._text[clauses[last].start : target])):
                 return False
-        return not any(end < s < target for s, _ in self._found["terminator"])
+        ends = self._found["terminator"]
+        at = bisect_left(ends, (end + 1, 0))
+        return at == len(ends) or ends[at][0] >= target
 
     def _past(self, start: int, end: int) -> bool:
         at = self._clauses.index(start)
-        clauses = self._clauses.all
-        sentence = clauses[at].sentence
-        past = [self._clauses.index(s) for s, _ in self._found["past"]]
-        current = {self._clauses.index(s) for s, _ in self._found["current"]}
-        if at in current or not past:
+        if _between(self._current_clauses, at, at):
             return False
-        before = [c for c in past if c <= at and clauses[c].sentence == sentence]
-        if before:
-            return not any(max(before) < c <= at for c in current)
+        clauses = self._clauses.all
+        before = bisect_right(self._past_clauses, at) - 1
+        if before >= 0 and clauses[self._past_clauses[before]].sentence == clauses[at].sentence:
+            return not _between(self._current_clauses, self._past_clauses[before] + 1, at)
         # "…, 那是去年的事": a time given afterwards.
-        after = [
-            c for c in past if c == at + 1 and clauses[c].sentence == sentence and c not in current
-        ]
-        return bool(after) and not any(s >= end for s, _ in self._found["current"])
+        after = _between(self._past_clauses, at + 1, at + 1)
+        if not after or clauses[at + 1].sentence != clauses[at].sentence:
+            return False
+        return not self._found["current"] or self._found["current"][-1][0] < end
 
     def _resolved(self) -> int:
         """Return the end of the last "it is all healed", or 0 when a new complaint follows it."""
@@ -197,38 +194,46 @@ class Scopes:
     def _hypothetical(self, start: int, end: int) -> bool:
         at = self._clauses.index(start)
         clauses = self._clauses.all
-        for s, _ in self._found["hypothetical"]:
-            first = self._clauses.index(s)
-            if s > start or clauses[first].sentence != clauses[at].sentence:
-                continue
-            if first == at or not any(
-                first < self._clauses.index(c) <= at for c, _ in self._found["current"]
+        n = bisect_right(self._found["hypothetical"], (start, len(self._text)))
+        if n:
+            opened = self._clauses.index(self._found["hypothetical"][n - 1][0])
+            if clauses[opened].sentence == clauses[at].sentence and (
+                opened == at or not _between(self._current_clauses, opened + 1, at)
             ):
                 return True
-        return any(
-            s >= end and self._clauses.index(s) == at for s, _ in self._found["hypothetical_after"]
-        )
+        after = self._found["hypothetical_after"]
+        n = bisect_left(after, (end, 0))
+        return n < len(after) and self._clauses.index(after[n][0]) == at
 
     def _current_between(self, start: int) -> bool:
         """Tell whether "now", "today" … stands between a relative's history and `start`."""
-        history = [e for s, e in self._found["family_history"] if s <= start]
-        last = max(history, default=0)
-        return any(last <= s <= start for s, _ in self._found["current"])
-
-    def _in_sentence(self, name: str, sentence: int) -> bool:
-        return any(self._sentence(s) == sentence for s, _ in self._found[name])
+        history = self._found["family_history"]
+        told = history[bisect_right(history, (start, len(self._text))) - 1][1]
+        current = self._found["current"]
+        n = bisect_left(current, (told, 0))
+        return n < len(current) and current[n][0] <= start
 
     def _after(self, name: str, start: int, sentence: int) -> bool:
-        return any(s <= start and self._sentence(s) == sentence for s, _ in self._found[name])
+        return self._first_in_sentence[name].get(sentence, start + 1) <= start
 
-    def _sentence(self, position: int) -> int:
-        return self._clauses.all[self._clauses.index(position)].sentence
+    def _clause_numbers(self, name: str) -> list[int]:
+        return sorted({self._clauses.index(s) for s, _ in self._found[name]})
+
+    def _firsts(self, name: str) -> dict[int, int]:
+        """Return where the first word of this kind stands, by sentence."""
+        firsts: dict[int, int] = {}
+        for start, _ in self._found[name]:
+            sentence = self._clauses.all[self._clauses.index(start)].sentence
+            firsts.setdefault(sentence, start)
+        return firsts
+
+
+def _between(numbers: list[int], low: int, high: int) -> bool:
+    """Tell whether a sorted list has a number in low..high."""
+    n = bisect_left(numbers, low)
+    return n < len(numbers) and numbers[n] <= high
 
 
 def _listing(between: str) -> bool:
     """Tell whether the words before a target still look like a list ("or discharge")."""
     return len(between) < 16
-
-
-def _find(scopes: Mapping[str, Concept], text: str, characters: frozenset[str]) -> dict[str, Spans]:
-    return {name: list(scope.find(text, characters)) for name, scope in scopes.items()}

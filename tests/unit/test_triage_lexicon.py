@@ -43,7 +43,6 @@ FLAGS = {
     "facial_palsy",
     "drop_anaphylaxis",
     "self_harm",
-    ,
 }
 ONE_LANGUAGE = {"hypothetical_after"}
 
