@@ -253,8 +253,7 @@ class _Turn:
         return self.go_on(replace(state, ended=False, slots={**state.slots, **found}))
 
     def _merge(self, state: ConsultState, found: dict[str, str], *, first: bool = False) -> Step:
-        person = state.slots.get("person")
-        if person and found.get("person", person) != person and len(found) > 1:
+        if not first and self._is_about_another(state, found):
             state, first = ConsultState(self.now_ms, self.now_ms), True
         said: list[str] = []
         if first:
@@ -263,6 +262,15 @@ class _Turn:
             said.append(wording.about("recap", state.slots, self.language))
         slots = with_implied({**state.slots, **found}, self.data)
         return self.go_on(replace(state, slots=slots), said="\n".join(s for s in said if s))
+
+    def _is_about_another(self, state: ConsultState, found: Mapping[str, str]) -> bool:
+        """Tell whether words bring another person with a complaint of their own."""
+        person = state.slots.get("person")
+        complaint = complaint_of(found, self.data)
+        if complaint is None or found.get("person", person) == person:
+            return False
+        # Who was not said before may just be said now ("red eye" … "my son's eye is red").
+        return person is not None or complaint.id != state.complaint
 
     def _facts(self, state: ConsultState) -> dict[str, str]:
         about = self.kept.get("person", "self")

@@ -186,6 +186,19 @@ def test_another_person_starts_another_consult():
     assert step.state.slots["person"] == "father"
 
 
+def test_facts_of_two_people_are_not_mixed():
+    step = consult(["my eye is red", "my dad can't see well at night"], "en")
+    assert step.state.slots.get("red") is None
+    assert consult(["眼睛红", "是我妈的眼睛红"]).state.slots["red"] == "yes"
+
+
+def test_a_question_about_eyes_in_general_is_answered_from_the_knowledge_base():
+    assert "KB45" in words(consult(["is pink eye contagious"], "en"))
+    assert "KB40" in words(consult(["我妈白内障手术后多久能洗头"]))
+    aside = consult(["眼睛红怎么办", "白内障是什么"])
+    assert [r.kind for r in aside.replies] == ["answer", "question"]
+
+
 def test_a_stale_button_is_answered():
     step = consult(["v1:ask:onset:sudden"])
     assert "已经过去" in words(step)
