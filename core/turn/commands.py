@@ -61,7 +61,7 @@ def _start(answer: Answer, command: Command, *, consent_required: bool) -> None:
     if payload:
         answer.remember(referred_by=payload[:_REFERRAL_CHARACTERS])
     if consent_required and not answer.state.granted("health"):
-        answer.say(consent.ask(answer.language, welcome=True, kept=bool(answer.state.held)))
+        consent.ask_all(answer, welcome=True, kept=bool(answer.state.held))
         return
     answer.say(
         say(

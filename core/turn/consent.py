@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from core.message import Language
 from core.reply import Bullets, Button, Reply, Text, paragraph, say
@@ -59,6 +60,12 @@ def ask(language: Language, *, welcome: bool, kept: bool) -> Reply:
         ),
         _all_or_each(language),
     )
+
+
+def ask_all(answer: Answer, *, welcome: bool, kept: bool) -> None:
+    """Ask, and remember that we did: the long question comes once."""
+    answer.say(ask(answer.language, welcome=welcome, kept=kept))
+    answer.remember(asking="all")
 
 
 def ask_again(language: Language) -> Reply:
@@ -125,6 +132,8 @@ def _decide(answer: Answer, kind: ConsentKind, *, granted: bool) -> bool:
     record(answer, kind, granted=granted)
     if kind == "health" and not granted:
         return _refuse(answer)
+    if kind == "photos" and not granted:
+        _drop_held_pictures(answer)
     if answer.state.asking == kind:  # one of the three in a row
         following = dict(pairwise(CONSENTS)).get(kind)
         if following:
@@ -133,12 +142,17 @@ def _decide(answer: Answer, kind: ConsentKind, *, granted: bool) -> bool:
             return False
         answer.remember(asking=None)
         return _thank(answer)
-    if kind == "photos" and not granted:
-        # Only pictures were waiting for this one; what was written is answered.
-        answer.say(say("notice", text(answer.language, "consent.photos_refused")))
-        kept = [(m, i, d) for m, i, d in answer.state.held if d["text"]]
-        answer.remember(held=tuple((m, i, {"text": d["text"], "sequence": 0}) for m, i, d in kept))
     return bool(answer.state.held) or _thank(answer)
+
+
+def _drop_held_pictures(answer: Answer) -> None:
+    """Only pictures were waiting for this consent; what was written is answered."""
+    held = answer.state.held
+    if any(data.get("attachments") for _, _, data in held):
+        answer.say(say("notice", text(answer.language, "consent.photos_refused")))
+    without: dict[str, Any] = {"attachments": []}
+    kept = tuple((m, i, data | without) for m, i, data in held if data["text"])
+    answer.remember(held=kept)
 
 
 def _thank(answer: Answer) -> bool:

@@ -29,7 +29,7 @@ class DialogState:
         language: chosen or recognised; None until the first words.
         zone: IANA zone, when the patient told us; None = the clinic's.
         consents: what was granted (True) or refused (False); absent = never asked.
-        asking: which consent the last question was about, or None.
+        asking: ``all`` or the one consent that the last question was about; None = not asked.
         held: messages (message id, inbox id, JSON) that wait for consent.
         recent: the last exchanges as (author, text), oldest first.
         since_emergency: how many of `recent` came after the last emergency card.

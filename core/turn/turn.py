@@ -213,7 +213,7 @@ class TurnHandler:
                 held = answer.state.held
                 if consent.on_button(answer, action):
                     await self._answer_held(answer, turn, channel)
-                elif channel is not None and not answer.state.held:
+                if channel is not None and answer.state.consents.get("photos") is False:
                     await _forget_pictures(held, turn.address, channel)
             case "privacy":
                 consent.withdraw(answer, action)
@@ -253,22 +253,24 @@ class TurnHandler:
         ]
         verdict = assess(words, context=context)
         answer.verdict = verdict_to_json(verdict)
+        # Whoever is in distress writes in their own language, whatever was chosen before.
+        language = language_of(words, None, answer.language) or answer.language
         if verdict.action == "trigger":
-            self._emergency(answer, verdict)
+            self._emergency(answer, verdict, language)
             return True
         if verdict.action == "confirm":
             answer.remember(confirming=verdict_to_json(verdict))
             answer.timers.append((_CONFIRM_TIMER, answer.now_ms + _CONFIRM_WAIT_MS))
-            answer.say(confirm_question(verdict, answer.language))
+            answer.say(confirm_question(verdict, language))
             return True
         return False
 
-    def _emergency(self, answer: Answer, verdict: Verdict) -> None:
+    def _emergency(self, answer: Answer, verdict: Verdict, language: Language) -> None:
         answer.remember(open_urgency=str(verdict.urgency), confirming=None, consult=None)
         answer.timers.append((_CONFIRM_TIMER, None))
         answer.tell_staff("emergency", str(verdict.urgency), flags=list(verdict.flags))
         place = self._settings.emergency_place
-        answer.say(card(verdict, answer.language, emergency_place=place))
+        answer.say(card(verdict, language, emergency_place=place))
 
     def _on_triage_button(self, answer: Answer, action: str) -> None:
         verb = action.rpartition(":")[2]
@@ -279,7 +281,7 @@ class TurnHandler:
             answer.timers.append((_CONFIRM_TIMER, None))
             answer.verdict = verdict_to_json(verdict)
             if verdict.action == "trigger":
-                self._emergency(answer, verdict)
+                self._emergency(answer, verdict, answer.language)
             else:
                 answer.say(reply)
         elif verb == "staff":
@@ -296,20 +298,21 @@ class TurnHandler:
     def _ask_consent_after_emergency(self, answer: Answer) -> None:
         if not self._settings.consent_required or answer.state.granted("health"):
             return
-        if "health" not in answer.state.consents and answer.replies[0].kind == "emergency":
-            # The card alone goes out now; its buttons must stay the ones that count.
+        never_asked = answer.state.asking is None and "health" not in answer.state.consents
+        if never_asked and answer.replies[0].kind == "emergency":
+            # The card's buttons must stay the ones that a typed number means.
             offered = answer.state.offered
-            answer.say(consent.ask(answer.language, welcome=False, kept=False))
+            consent.ask_all(answer, welcome=False, kept=False)
             answer.remember(offered=offered)
 
     # -- consent -------------------------------------------------------------------------------
 
     def _hold(self, answer: Answer, inbounds: Sequence[_Message]) -> None:
-        first = "health" not in answer.state.consents and not answer.state.held
+        first = answer.state.asking is None and "health" not in answer.state.consents
         answer.state = _holding(answer.state, inbounds)
         answer.outcome = "held"
         if first:
-            answer.say(consent.ask(answer.language, welcome=True, kept=True))
+            consent.ask_all(answer, welcome=True, kept=True)
         else:
             answer.say(consent.ask_again(answer.language))
 
@@ -413,7 +416,8 @@ class TurnHandler:
         result = step(ConsultState.from_json(kept) if kept else None)
         answer.remember(consult=result.state.to_json() if result.state else None)
         answer.say(*result.replies)
-        proposal = propose(reading, result.assessment)
+        is_asking = result.state is not None and result.state.pending is not None
+        proposal = None if is_asking else propose(reading, result.assessment)
         if proposal is not None:
             followups.propose(answer, proposal)
 
