@@ -323,10 +323,10 @@ class _Turn:
         reply = wording.question("complaint", self.language, self.data, {}, before=(said,))
         return Step((reply,), asked)
 
-    def _conclude(self, state: ConsultState, *, said: str = "") -> Step:
+    def _conclude(self, state: ConsultState, *, said: str = "", stopped: bool = False) -> Step:
         complaint = self._complaint(state)
         facts = self._facts(state)
-        judged = judge(facts, complaint, self.data)
+        judged = judge(facts, complaint, self.data, stopped=stopped)
         rule = judged.rule
         ended = replace(state, pending=None, ended=True)
         if state.urgency and (
@@ -374,7 +374,7 @@ class _Turn:
             return self._ask_complaint(state=state)
         if state.ended and state.urgency:
             return Step((self._unchanged(state.urgency),), state)
-        return self._conclude(replace(state, updated_at_ms=self.now_ms))
+        return self._conclude(replace(state, updated_at_ms=self.now_ms), stopped=True)
 
     def _unchanged(self, urgency: Urgency, said: str = "") -> Reply:
         head = say(self.language, f"interview.class.{urgency}.head")

@@ -49,11 +49,18 @@ def complaint_named(name: str | None, data: ConsultData) -> Complaint | None:
     return next((c for c in data.complaints if c.id == name), None)
 
 
-def _holds(rule: Rule, slots: Mapping[str, str]) -> tuple[bool, bool]:
+def _holds(
+    rule: Rule, slots: Mapping[str, str], unasked: frozenset[str] = frozenset()
+) -> tuple[bool, bool]:
     """Return whether the rule holds, and whether only by counting an unknown as its worst."""
     guess = False
     for slot, values in rule.when.items():
         known = slots.get(slot)
+        if known is None and slot in unasked:
+            if rule.urgency.rank < Urgency.TWO_WEEKS.rank:
+                return False, False
+            guess = True
+            continue
         if known in _UNKNOWN_UP_TO:
             if rule.urgency.rank < _UNKNOWN_UP_TO[known].rank:
                 return False, False
@@ -63,11 +70,26 @@ def _holds(rule: Rule, slots: Mapping[str, str]) -> tuple[bool, bool]:
     return True, guess
 
 
-def judge(slots: Mapping[str, str], complaint: Complaint | None, data: ConsultData) -> Judgement:
-    """Return the most urgent rule that holds; what was said goes before what was skipped."""
+def judge(
+    slots: Mapping[str, str],
+    complaint: Complaint | None,
+    data: ConsultData,
+    *,
+    stopped: bool = False,
+) -> Judgement:
+    """Return the most urgent rule that holds; what was said goes before what was skipped.
+
+    Args:
+        slots: what is known.
+        complaint: what the person came with.
+        data: the consult's data.
+        stopped: the person wants the result now: questions that were not asked count as their
+            worst, as far as "within two weeks" (specification §3, stop rule c and d).
+    """
+    unasked = frozenset(complaint.ask if stopped and complaint else ())
     best: tuple[tuple[int, bool], Judgement] | None = None
     for rule in data.rules:
-        holds, guess = _holds(rule, slots)
+        holds, guess = _holds(rule, slots, unasked)
         key = (rule.urgency.rank, guess)
         # A guess must touch today's complaint: at least one condition was really said.
         if guess and not any(slots.get(s) in values for s, values in rule.when.items()):
@@ -75,7 +97,9 @@ def judge(slots: Mapping[str, str], complaint: Complaint | None, data: ConsultDa
         if holds and (best is None or key < best[0]):
             best = key, Judgement(rule, is_default=False, is_guess=guess)
     default = data.defaults.get(complaint.id if complaint else "any", data.defaults["any"])
-    if best is None:
+    # A guess about what was not asked may raise the complaint's own class, never lower it.
+    lowers = best is not None and best[1].is_guess and best[0][0] > default.urgency.rank
+    if best is None or (stopped and lowers):
         return Judgement(default, is_default=True, is_guess=False)
     return best[1]
 
