@@ -14,6 +14,7 @@ from typing import Literal
 from core.triage.clauses import Clauses
 from core.triage.frames import Match, RuleBook, match, rule_book
 from core.triage.lexicon import Lexicon, lexicon
+from core.triage.net import net, probability
 from core.triage.normalise import Normalised, normalise
 from core.triage.scope import Doubt, Mention, Scopes
 from core.triage.verdict import Action, Evidence, Verdict
@@ -26,6 +27,11 @@ PHRASE_GAP_CHARS = 4
 _IS_NOW = re.compile(r"现在(正在)?(发生|出现)|正在发生|happening now|right now")
 _QUESTION_WORDS = re.compile(r"[？?。！!，,\s]+|是?多少|有没有|吗|呢|什么|高不高")
 _ALTERNATIVES = re.compile(r"还是|\bor\b")
+# What the net found is asked about without a name for it.
+UNCLEAR = "unclear"
+_HARMLESS = frozenset(
+    {"chronic", "gradual", "clears_on_blink", "mild_course", "far_objects", "lid_lump", "itch"}
+)
 _PERSONAL = frozenset({"myself", "recent", "one_eye", "days"})
 _ESCALATED = (Urgency.IMMEDIATE, Urgency.SAME_DAY, Urgency.WITHIN_48_H, Urgency.TWO_WEEKS)
 
@@ -50,6 +56,7 @@ class _Reading:
 def warm_up() -> None:
     """Compile lexicon and rules (about a second), so that the first patient does not wait."""
     rule_book()
+    net()
     assess("左眼突然看不见了 sudden")
 
 
@@ -94,7 +101,20 @@ def assess(
     if carries:
         mentions += earlier
     found = _matches(_without_disease_years(mentions), book)
+    if not found and _looks_dangerous(current):
+        reasons = ("net", f"net_version:{net().version}")
+        return Verdict("confirm", Urgency.SAME_DAY, (UNCLEAR,), (), _version(words, book), reasons)
     return _verdict(found, current, mentions, words, book)
+
+
+def _looks_dangerous(current: _Reading) -> bool:
+    """Ask the second net, but only about a plain present complaint no rule knows."""
+    said = current.mentions
+    if all(m.doubt for m in said) or any(m.doubt & ~Doubt.NEGATED for m in said):
+        return False
+    if any(m.concept in _HARMLESS for m in said):
+        return False
+    return probability(current.normal.text) >= net().threshold
 
 
 def _read(text: str, words: Lexicon, turn: int) -> _Reading:
