@@ -35,7 +35,7 @@ from core.store.history import TranscriptHistory
 from core.store.inbox import free_all_leases
 from core.store.keyring import load_or_create
 from core.store.store import Store
-from core.triage.engine import assess
+from core.triage.engine import assess, warm_up
 from core.turn.model_answer import ModelAssistant
 from core.turn.turn import TurnHandler, TurnSettings
 from migrations.schema import prepare
@@ -183,6 +183,8 @@ class Service:
         if self._telegram is not None:
             self._tasks.append(asyncio.create_task(self._telegram.run(self.intake)))
         self.ticker.start()
+        # A second of compiling, off the loop: the first message should not pay for it.
+        self._tasks.append(asyncio.create_task(asyncio.to_thread(warm_up)))
         log.info("started", port=self.port, channels=[name for name, _ in self.channels])
 
     async def _start_http(self) -> None:

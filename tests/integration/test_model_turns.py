@@ -1,0 +1,167 @@
+"""Turns with an LLM: streamed answers, the photo tool, unsafe answers, and every way to fail.
+
+The real client talks to the LMDeploy stand-in over a socket; what reaches the person is read from
+the terminal channel, and drafts from a scripted Bot API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.terminal.channel import TerminalChannel, inbound
+from bot.service import Service
+from bot.settings import Settings
+from core.store.inbox import count_inbox
+from tests.fakes.botapi import BotApi
+from tests.fakes.llm import FakeLlm, Script
+
+PHOTO = Path(__file__).parents[1] / "fixtures" / "fundus" / "idrid_grade2.jpg"
+
+
+class Talk:
+    """A terminal conversation with a running service."""
+
+    def __init__(self, service: Service, lines: list[str]) -> None:
+        self.service = service
+        self._lines = lines
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, **line: str) -> list[dict[str, Any]]:
+        """Send one line and return the replies to it."""
+        before = len(self._lines)
+        message = inbound(json.dumps(line), next(self._numbers), as_json=True)
+        await self.service.intake.accept([message])
+        async with asyncio.timeout(30):
+            await self.service.settle()
+        return [json.loads(reply) for reply in self._lines[before:]]
+
+
+@asynccontextmanager
+async def a_talk(tmp_path: Path, llm: FakeLlm, **llm_settings: Any) -> AsyncIterator[Talk]:
+    lines: list[str] = []
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        consent={"required": False},
+        dialog={"merge_window_ms": 0},
+        llm={"base_urls": [llm.url], "probe_interval_s": 0.2, **llm_settings},
+        fundus={"threads": 1},
+    )
+    service = Service(
+        settings,
+        extra_channel=lambda blobs: TerminalChannel(
+            lines.append, blobs, tmp_path / "pictures", as_json=True
+        ),
+        network=False,
+    )
+    await service.start()
+    yield Talk(service, lines)
+    await service.stop()
+
+
+async def test_the_model_answers_and_its_answer_is_marked(tmp_path: Path) -> None:
+    script = Script(text="可以**少看手机**，多眨眼。")
+    async with FakeLlm(script) as llm, a_talk(tmp_path, llm) as talk:
+        (reply,) = await talk(text="眼睛干怎么办")
+        assert reply["kind"] == "answer"
+        assert "少看手机" in reply["text"]
+        assert "**" not in reply["text"]
+        system = llm.bodies[-1]["messages"][0]
+        assert system["role"] == "system"
+
+
+async def test_the_model_remembers_and_reads_the_photo_with_its_tool(tmp_path: Path) -> None:
+    async with FakeLlm(Script(text="好的")) as llm, a_talk(tmp_path, llm) as talk:
+        readings = await talk(photo=str(PHOTO))
+        assert readings[0]["kind"] == "reading"
+        llm.script = Script(
+            tool={"name": "read_fundus_photo", "arguments": {"photo_id": "photo-1"}},
+            text="照片里有可疑的表现，请两周内看眼科医生。",
+        )
+        replies = await talk(text="刚才那张照片到底是什么意思呀，我有点担心，能再讲讲吗？")
+        assert "两周内" in replies[-1]["text"]
+        last = llm.bodies[-1]["messages"]
+        assert last[-1]["role"] == "tool"
+        assert "糖尿病视网膜病变" in last[-1]["content"]
+        assert str(PHOTO) not in json.dumps(last, ensure_ascii=False)
+
+
+async def test_an_unsafe_answer_never_reaches_the_person(tmp_path: Path) -> None:
+    script = Script(text="您得了青光眼。每天滴三次噻吗洛尔，不用看医生。")
+    async with FakeLlm(script) as llm, a_talk(tmp_path, llm) as talk:
+        replies = await talk(text="我眼睛看东西有时候不太清楚，是怎么回事呢？")
+        said = "\n".join(r["text"] for r in replies)
+        for words in ("您得了青光眼", "噻吗洛尔", "不用看医生"):
+            assert words not in said
+        assert replies, "the guided consult answers instead"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    ["http_500", "plain_500", "error_200", "error_chunk", "no_finish", "cut", "garbage", "empty"],
+)
+async def test_when_the_model_fails_the_consult_takes_over(tmp_path: Path, failure: str) -> None:
+    script = Script(text="半句话", fail=failure)
+    async with FakeLlm(script) as llm, a_talk(tmp_path, llm) as talk:
+        started = time.monotonic()
+        replies = await talk(text="我妈有糖尿病，最近看东西有点模糊")
+        assert time.monotonic() - started < 10
+        assert [r["kind"] for r in replies] == ["notice", "question"]
+        said = json.dumps(replies, ensure_ascii=False)
+        for raw in ("500", "error", "Traceback", "半句话", "context length"):
+            assert raw not in said
+        accounts = await talk.service.store.read(count_inbox, None)
+        assert accounts.outcomes == {"answered": 1}
+
+
+async def test_a_silent_model_is_given_up_within_ten_seconds(tmp_path: Path) -> None:
+    script = Script(text="半句话", fail="hang", fail_after=0)
+    async with FakeLlm(script) as llm, a_talk(tmp_path, llm) as talk:
+        started = time.monotonic()
+        replies = await talk(text="我妈有糖尿病，最近看东西有点模糊")
+        assert time.monotonic() - started < 10
+        assert replies[0]["kind"] == "notice"
+
+
+async def test_a_red_flag_never_asks_the_model(tmp_path: Path) -> None:
+    async with FakeLlm(Script(text="没事")) as llm, a_talk(tmp_path, llm) as talk:
+        calls = llm.calls
+        (reply,) = await talk(text="右眼突然看不见了")
+        assert reply["kind"] == "emergency"
+        assert llm.calls == calls
+
+
+async def test_a_growing_answer_is_shown_and_then_sent_once(tmp_path: Path) -> None:
+    text = "".join(f"第{n}句，眼睛要多休息。" for n in range(1, 13))
+    script = Script(text=text, chunk_characters=6, chunk_delay_s=0.06)
+    async with FakeLlm(script) as llm, BotApi.running() as api:
+        settings = Settings(
+            data_dir=tmp_path / "data",
+            server={"port": 0},
+            consent={"required": False},
+            dialog={"merge_window_ms": 0},
+            llm={"base_urls": [llm.url]},
+            telegram={
+                "token": api.token,
+                "base_url": api.base_url,
+                "base_file_url": api.base_file_url,
+                "poll_timeout_s": 1,
+            },
+        )
+        service = Service(settings)
+        await service.start()
+        api.user_text(7, "眼睛累了应该怎么办才好呢，有什么办法？")
+        await api.until(lambda: api.texts(7), timeout_s=15)
+        await service.stop()
+        drafts = [c["params"]["text"] for c in api.accepted("sendMessageDraft", 7)]
+        assert len(drafts) >= 2
+        assert all(text.startswith(d.strip()) for d in drafts if d.strip())
+        assert api.texts(7) == [text]
