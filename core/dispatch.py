@@ -176,7 +176,7 @@ class Dispatcher:
     def offer(self, lease: Lease | None, conversation_id: int, item: Waiting) -> None:
         """Take a message that was just committed; `lease` when its commit took one."""
         inbound = item.what
-        if isinstance(inbound, Inbound) and self._is_urgent(inbound):
+        if self._cannot_wait(inbound):
             item = replace(item, urgent=True)
         lane = self._lanes.get(conversation_id)
         if lane is None:
@@ -246,8 +246,16 @@ class Dispatcher:
             what,
             row.attempts,
             row.not_before_ms,
-            isinstance(what, Inbound) and self._is_urgent(what),
+            self._cannot_wait(what),
         )
+
+    def _cannot_wait(self, what: Inbound | Event) -> bool:
+        try:
+            return isinstance(what, Inbound) and self._is_urgent(what)
+        except Exception as error:
+            # Here one text must not stop all the others; its own turn fails on it, and is counted.
+            log.exception("urgency_unknown", error=type(error).__name__)
+            return False
 
     async def _run(self, lane: _Lane) -> None:
         conversation_id = lane.lease.conversation_id

@@ -1,0 +1,50 @@
+"""Whatever ends the process, every message is answered, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from tests.acceptance.harness import ANSWER, a_world, mark, until
+from tests.fakes.llm import Script
+
+USERS = range(1001, 1021)
+
+
+@pytest.mark.parametrize("how", ["kill -9", "SIGTERM"])
+async def test_twenty_in_flight_are_all_answered_once(tmp_path, how):
+    async with a_world(tmp_path, llm=Script(text=ANSWER, delay_s=2.0)) as world:
+        for user in USERS:
+            world.ask(user, user)
+        await until(lambda: world.llm.active == len(USERS), what="20 model calls in flight")
+        await asyncio.sleep(0.7)
+        if how == "SIGTERM":
+            assert await world.service.stop() == 0
+        else:
+            await world.service.kill()
+            assert world.answered() == []
+        await world.service.start()
+        await until(lambda: len(set(world.answered())) == len(USERS), what="20 answers")
+        await asyncio.sleep(0.5)  # a second answer would come now
+        await world.stop()
+        assert Counter(world.answered()) == Counter(mark(user) for user in USERS)
+        assert all(len(world.replies(user)) == 1 for user in USERS)
+
+
+async def test_a_crash_between_sending_and_noting_it_is_shown_to_staff_not_repeated(tmp_path):
+    async with a_world(tmp_path, llm=Script(text=ANSWER)) as world:
+        world.api.fault("hang", "sendMessage")
+        world.ask(1001, 1)
+        await until(lambda: not world.api.faults, what="the send that hangs")
+        await world.service.kill()
+        await world.service.start()
+        world.ask(1001, 2)
+        await until(lambda: world.answered() == [mark(2)], what="the next answer")
+        await world.stop()
+        (unknown,) = world.service.said_in("unknown")
+        assert mark(1) in unknown
+        assert world.service.query("SELECT kind, state FROM staff_task") == [
+            ("undelivered", "open")
+        ]
