@@ -8,6 +8,7 @@ from aiohttp import web
 
 from adapters.console.passwords import Passwords
 from adapters.console.site import console_routes
+from adapters.http.server import LOOPBACK
 from bot.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,4 +55,17 @@ def _health_routes(service: Service) -> list[web.RouteDef]:
         }
         return web.json_response(body, status=200 if good else 503)
 
-    return [web.get("/healthz", alive), web.get("/readyz", ready)]
+    async def metrics(request: web.Request) -> web.Response:
+        """Answer the machine itself alone; a proxy's visitors get a 404."""
+        if request.remote not in LOOPBACK:
+            raise web.HTTPNotFound
+        from bot.metrics import render  # noqa: PLC0415 only where somebody scrapes
+
+        body = await render(service)
+        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    return [
+        web.get("/healthz", alive),
+        web.get("/readyz", ready),
+        web.get("/metrics", metrics),
+    ]

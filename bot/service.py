@@ -71,7 +71,7 @@ class Service:
     ) -> None:
         self._settings = settings
         self._network = network
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._exit = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._server: HttpServer | None = None
@@ -90,13 +90,13 @@ class Service:
         self.reader = OnnxFundusReader(settings.fundus)
         self.channels: dict[tuple[str, str], Channel] = {}
         self._make_channels(extra_channel)
-        self.delivery = Delivery(self.store, self._clock, self.channels)
+        self.delivery = Delivery(self.store, self.clock, self.channels)
         self.dispatcher = self._make_dispatcher()
-        self.intake = StoreIntake(self.store, self._clock, self.dispatcher, settings.dialog.zone)
-        self.desk = StaffDesk(self.store, self._clock, settings.dialog.language)
+        self.intake = StoreIntake(self.store, self.clock, self.dispatcher, settings.dialog.zone)
+        self.desk = StaffDesk(self.store, self.clock, settings.dialog.language)
         self.ticker = Ticker(
             self.store,
-            self._clock,
+            self.clock,
             self.dispatcher,
             self.delivery,
             int(settings.dialog.lease_s * 1000),
@@ -110,7 +110,7 @@ class Service:
             return
         if settings.webchat.enabled:
             self._add(
-                WebChat(settings.webchat, history=self.history, blobs=self.blobs, clock=self._clock)
+                WebChat(settings.webchat, history=self.history, blobs=self.blobs, clock=self.clock)
             )
         else:
             log.info("channel_off", channel="webchat", why="webchat.enabled is false")
@@ -130,7 +130,7 @@ class Service:
         dialog = self._settings.dialog
         handler = TurnHandler(
             self.store,
-            self._clock,
+            self.clock,
             TurnSettings(
                 dialog.language,
                 dialog.zone,
@@ -146,7 +146,7 @@ class Service:
             dialog.merge_window_ms, int(dialog.lease_s * 1000), dialog.turns_at_once
         )
         return Dispatcher(
-            self.store, self._clock, handler, self.delivery.deliver, _is_urgent, limits
+            self.store, self.clock, handler, self.delivery.deliver, _is_urgent, limits
         )
 
     @property

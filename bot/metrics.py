@@ -1,0 +1,93 @@
+"""`/metrics`: counters that show whether the promises hold. Numbers only, no patient in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from core.store.due import count_pending
+from core.store.inbox import InboxCounts, count_inbox
+from core.store.outbox import OutboxCounts, count_outbox
+
+if TYPE_CHECKING:
+    from bot.service import Service
+
+_HELP = {
+    "intake": "Messages by what intake did with them",
+    "dispatch": "Turns, executions repeated after a crash, leases lost, messages given up",
+    "delivery": "Replies by how sending them went",
+    "writer": "Group commit: transactions, jobs, jobs that had to run alone",
+}
+
+
+async def render(service: Service) -> bytes:
+    """Return the metrics in Prometheus' text format."""
+    store = service.store
+    inbox = await store.read(count_inbox, None)
+    outbox = await store.read(count_outbox, None)
+    reminders = await store.read(count_pending, None)
+    registry = CollectorRegistry()
+    registry.register(_Snapshot(service, inbox, outbox, reminders))
+    return generate_latest(registry)
+
+
+class _Snapshot(Collector):
+    """One reading of everything."""
+
+    def __init__(
+        self, service: Service, inbox: InboxCounts, outbox: OutboxCounts, reminders: int
+    ) -> None:
+        self._service = service
+        self._inbox = inbox
+        self._outbox = outbox
+        self._reminders = reminders
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        for part, counts in self._service.counts().items():
+            values: dict[str, Any] = asdict(counts)
+            family = CounterMetricFamily(f"oculichat_{part}", _HELP[part], labels=["what"])
+            for name, value in values.items():
+                family.add_metric([name], value)
+            yield family
+        yield self._states("oculichat_inbox_messages", "Messages by state", self._inbox_states())
+        yield self._states("oculichat_outbox_replies", "Replies by state", self._outbox.by_state)
+        now_ms = self._service.clock.now_ms()
+        for name, text, since_ms in (
+            ("inbox", "Age of the oldest message without an answer", self._inbox.oldest_pending_ms),
+            ("outbox", "Age of the oldest reply not sent", self._outbox.oldest_open_ms),
+        ):
+            age_s = 0.0 if since_ms is None else max(0, now_ms - since_ms) / 1000
+            yield GaugeMetricFamily(f"oculichat_{name}_oldest_seconds", text, value=age_s)
+        yield GaugeMetricFamily(
+            "oculichat_reminders_pending", "Reminders that wait", value=self._reminders
+        )
+        yield GaugeMetricFamily(
+            "oculichat_reminder_lateness_seconds",
+            "How late the latest reminder of the last tick was",
+            value=self._service.ticker.lateness_ms / 1000,
+        )
+        yield GaugeMetricFamily(
+            "oculichat_lanes_open",
+            "Conversations being handled",
+            value=self._service.dispatcher.open_lanes,
+        )
+
+    def _inbox_states(self) -> dict[str, int]:
+        return {
+            "pending": self._inbox.pending,
+            "dead": self._inbox.dead,
+            **self._inbox.outcomes,
+        }
+
+    @staticmethod
+    def _states(name: str, text: str, values: dict[str, int]) -> Metric:
+        family = GaugeMetricFamily(name, text, labels=["state"])
+        for state, value in sorted(values.items()):
+            family.add_metric([state], value)
+        return family
