@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 reminders = typer.Typer(help="Look at planned reminders.", no_args_is_help=True)
 app.add_typer(reminders, name="reminders")
+evaluate = typer.Typer(help="Measure a part on a labelled file.", no_args_is_help=True)
+app.add_typer(evaluate, name="eval")
 
 _Config = Annotated[
     Path | None,
@@ -116,6 +118,55 @@ def doctor(as_json: _Json = False, config: _Config = None) -> None:
     from bot.settings import load  # noqa: PLC0415
 
     raise typer.Exit(run_doctor(load(config), as_json=as_json))
+
+
+@app.command()
+def triage(
+    words: Annotated[str, typer.Argument(help="What the person wrote.")],
+    context: Annotated[
+        list[str] | None, typer.Option(help='Earlier line: "user: …" or "bot: …"; repeatable.')
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Tell whether a message is a red flag, and why."""
+    from bot import judge  # noqa: PLC0415
+
+    judge.triage(words, context or [], as_json=as_json)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="A question about eye health.")],
+    as_json: _Json = False,
+) -> None:
+    """Answer a question from the knowledge base."""
+    from bot import judge  # noqa: PLC0415
+
+    judge.ask(question, as_json=as_json)
+
+
+_Dataset = Annotated[Path, typer.Argument(help="JSON lines.")]
+_Predictions = Annotated[Path | None, typer.Option(help="Also write what was predicted.")]
+
+
+@evaluate.command("triage")
+def evaluate_triage(
+    dataset: _Dataset, predictions: _Predictions = None, as_json: _Json = False
+) -> None:
+    """Score the red-flag engine: sensitivity, specificity, questions asked."""
+    from bot import judge  # noqa: PLC0415
+
+    judge.evaluate_triage(dataset, predictions, as_json=as_json)
+
+
+@evaluate.command("retrieval")
+def evaluate_retrieval(
+    dataset: _Dataset, predictions: _Predictions = None, as_json: _Json = False
+) -> None:
+    """Score the knowledge search: hits among the first one and three, rejections."""
+    from bot import judge  # noqa: PLC0415
+
+    judge.evaluate_retrieval(dataset, predictions, as_json=as_json)
 
 
 @app.command()

@@ -97,17 +97,18 @@ def read_cases(lines: Iterable[str]) -> list[Case]:
 
 
 def _case(row: Mapping[str, Any]) -> Case:
+    """Read one row; a row without labels can still be predicted, and counts as a negative."""
     return Case(
         id=str(row["id"]),
-        language=row["lang"],
+        language=row.get("lang", "zh"),
         text=row["text"],
         context=tuple(context_line(c) for c in row.get("context") or ()),
-        kind=row["kind"],
-        should_trigger=bool(row["should_trigger"]),
-        red_flags=tuple(row["red_flags"]),
-        urgency=Urgency(row["urgency"]),
-        least=Urgency(row["min_ok"]),
-        most=Urgency(row["max_ok"]),
+        kind=row.get("kind", "unlabelled"),
+        should_trigger=bool(row.get("should_trigger")),
+        red_flags=tuple(row.get("red_flags") or ()),
+        urgency=Urgency(row.get("urgency", "none")),
+        least=Urgency(row.get("min_ok", "none")),
+        most=Urgency(row.get("max_ok", "immediate")),
     )
 
 
