@@ -128,9 +128,9 @@ def test_the_database_page_has_every_table_and_state() -> None:
 
 
 def test_log_events_on_the_health_page_are_really_written() -> None:
-    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", _text("docs/reference/health.md"), re.MULTILINE)
-    parts = {"database", "fundus", "llm", "telegram"}
-    events = {name for row in rows for name in re.findall(r"`(\w+)`", row)} - parts
+    _, _, page = _text("docs/reference/health.md").partition("## Logs")
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", page, re.MULTILINE)
+    events = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     code = "".join(
         p.read_text("utf-8")
         for top in ("bot", "adapters", "core", "models")
@@ -142,6 +142,17 @@ def test_log_events_on_the_health_page_are_really_written() -> None:
     assert len(events) > 20
     assert events - written == set(), "on the page, but nowhere in the code"
     assert written - events == set(), "in the code, but not on the page"
+
+
+def test_the_health_page_has_every_metric() -> None:
+    page = _text("docs/reference/health.md")
+    code = _text("bot/metrics.py")
+    parts = re.findall(r'^    "(\w+)": "', code, re.MULTILINE)
+    names = set(re.findall(r'"(oculichat_\w+)"', code))
+    names |= {f"oculichat_{part}_total" for part in parts}
+    names |= {f"oculichat_{part}_oldest_seconds" for part in ("inbox", "outbox")}
+    assert len(names) > 9
+    assert {name for name in names if name not in page} == set()
 
 
 def test_figures_on_the_safety_page_are_those_of_the_model_card() -> None:
