@@ -79,7 +79,10 @@ class TerminalChannel:
     async def _save(self, reply: Reply) -> Path | None:
         if reply.image is None:
             return None
-        data = await self._blobs.get(reply.image.blob)
+        try:
+            data = await self._blobs.get(reply.image.blob)
+        except PatientError:
+            return None  # erased meanwhile; its words are still said
         path = self._folder / f"{reply.image.blob[:16]}.{reply.image.mime.rpartition('/')[2]}"
 
         def save() -> None:

@@ -177,9 +177,10 @@ class TurnHandler:
             answer.outcome = "refused"
             answer.say(say("notice", text(answer.language, "turn.group")))
             return
+        numbered = channel is None or not channel.capabilities.buttons
         button = (
             heard.button
-            or typed_button(heard.words, answer.state.offered)
+            or typed_button(heard.words, answer.state.offered, numbered=numbered)
             or consent.typed_answer(heard.words, answer.state)
             or followups.typed_answer(heard.words, answer.state)
         )

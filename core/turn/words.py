@@ -45,13 +45,22 @@ def language_of(text: str, hint: str | None, default: Language) -> Language | No
     return default if text.startswith("/") else None
 
 
-def typed_button(text: str, offered: Sequence[tuple[str, str]]) -> str | None:
-    """Return the action of an offered button that was typed by number or by label."""
+def typed_button(text: str, offered: Sequence[tuple[str, str]], *, numbered: bool) -> str | None:
+    """Return the action of an offered button that was typed by number or by label.
+
+    Args:
+        text: what was written.
+        offered: label and action of the buttons last shown, in order.
+        numbered: the channel shows buttons as numbered lines. Where it shows real buttons, a bare
+            number answers an interview's question ("how bad, 0 to 10?") and is left to it.
+    """
     written = text.strip()
     written = _ROUND_DIGITS.get(written, written)
     number = _NUMBER.fullmatch(written)
     if number and int(number[1]) <= len(offered):
-        return offered[int(number[1]) - 1][1]
+        action = offered[int(number[1]) - 1][1]
+        if numbered or not action.startswith("v1:ask:"):
+            return action
     folded = _fold(written)
     return next((action for label, action in offered if folded and _fold(label) == folded), None)
 
