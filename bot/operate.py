@@ -84,7 +84,7 @@ async def _examine(settings: Settings) -> list[Health]:
     if settings.llm.base_urls:
         client = LlmClient(settings.llm)
         await client.start()
-        parts.append(client.health())
+        parts.append(await client.probe())
         await client.stop()
     else:
         parts.append(Health("llm", True, "off: the guided consult answers", required=False))
@@ -113,11 +113,11 @@ async def _reader(settings: Settings) -> Health:
     reader = OnnxFundusReader(settings.fundus)
     try:
         await reader.warm_up()
+        return reader.health()
     except ConfigError as error:
         return Health("fundus", False, str(error))
     finally:
         await reader.close()
-    return reader.health()
 
 
 async def _telegram(settings: Settings) -> Health:

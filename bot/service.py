@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,13 @@ from core.delivery import Delivery
 from core.dispatch import Dispatcher, DispatchLimits
 from core.errors import ConfigError, TransientError
 from core.intake import StoreIntake
-from core.message import Inbound
+from core.message import Address, Attachment, Inbound
 from core.ports import Channel, Health
 from core.store.blobs import BlobStore
 from core.store.engine import is_sqlite, parse_url
 from core.store.history import TranscriptHistory
 from core.store.inbox import free_all_leases
-from core.store.keyring import load_or_create
+from core.store.keycheck import open_keyring
 from core.store.store import Store
 from core.triage.engine import assess, warm_up
 from core.turn.model_answer import ModelAssistant
@@ -72,18 +72,30 @@ class Service:
         self._settings = settings
         self._network = network
         self.clock = clock or SystemClock()
+        # What the constructor takes, and what `start` adds on top of it; freed in reverse.
+        self._held = ExitStack()
         self._exit = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._server: HttpServer | None = None
         self._telegram: TelegramChannel | None = None
+        with ExitStack() as held:
+            self._open_store(held)
+            self._build(extra_channel)
+            self._held = held.pop_all()
+
+    def _open_store(self, held: ExitStack) -> None:
+        settings = self._settings
         url = settings.database_url
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._only_user = is_sqlite(parse_url(url))
         if self._only_user:
-            self._exit.callback(os.close, _lock(settings.data_dir / "lock"))
+            held.callback(os.close, _lock(settings.data_dir / "lock"))
         prepare(url, backup_folder=settings.data_dir / "backups")
-        self.store = Store(url, load_or_create(settings.key_file))
-        self._exit.callback(self.store.close)
+        self.store = Store(url, open_keyring(url, settings.key_file))
+        held.callback(self.store.close)
+
+    def _build(self, extra_channel: ChannelMaker | None) -> None:
+        settings = self._settings
         self.blobs = BlobStore(settings.data_dir / "blobs", self.store.keys)
         self.history = TranscriptHistory(self.store)
         self.llm = LlmClient(settings.llm) if settings.llm.base_urls else None
@@ -146,8 +158,20 @@ class Service:
             dialog.merge_window_ms, int(dialog.lease_s * 1000), dialog.turns_at_once
         )
         return Dispatcher(
-            self.store, self.clock, handler, self.delivery.deliver, _is_urgent, limits
+            self.store,
+            self.clock,
+            handler,
+            self.delivery.deliver,
+            _is_urgent,
+            limits,
+            discard=self._discard,
         )
+
+    async def _discard(self, address: Address, attachments: Sequence[Attachment]) -> None:
+        channel = self.channels.get((address.channel, address.account))
+        if channel is not None:
+            for attachment in attachments:
+                await channel.discard(attachment)
 
     @property
     def port(self) -> int:
@@ -215,6 +239,7 @@ class Service:
         await self.dispatcher.stop()
         await self.delivery.stop(drain_s=10.0)
         await self._exit.aclose()
+        self._held.close()
 
     async def settle(self) -> None:
         """Wait until nothing is in work or on its way, for scripts that feed line by line."""

@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
+        env_ignore_empty=True,  # `NAME=` in an environment file means: not set
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,

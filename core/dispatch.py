@@ -18,7 +18,7 @@ import structlog
 from core.clock import Clock
 from core.errors import TransientError
 from core.gather import Event, Gathered, Waiting, from_json, gather
-from core.message import Address, Inbound
+from core.message import Address, Attachment, Inbound
 from core.store.completion import Completion, complete
 from core.store.inbox import (
     Claimed,
@@ -64,6 +64,9 @@ class TurnInput:
     messages: tuple[Waiting, ...]
     state_sealed: bytes | None
     given_up: bool = False
+
+
+Discard = Callable[[Address, Sequence[Attachment]], Coroutine[Any, Any, None]]
 
 
 class TurnHandler(Protocol):
@@ -135,6 +138,7 @@ class Dispatcher:
         deliver: gets the outbox rows of each finished turn.
         is_urgent: tells whether a message must not wait for anything (red flag); pure and fast.
         limits: see `DispatchLimits`.
+        discard: forgets attachments a finished turn has no more use for.
     """
 
     def __init__(
@@ -145,6 +149,7 @@ class Dispatcher:
         deliver: Callable[[Address, Sequence[OutboxRow]], None],
         is_urgent: Callable[[Inbound], bool],
         limits: DispatchLimits,
+        discard: Discard | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -152,6 +157,7 @@ class Dispatcher:
         self._deliver = deliver
         self._is_urgent = is_urgent
         self._limits = limits
+        self._discard = discard
         self._lanes: dict[int, _Lane] = {}
         self._slots = asyncio.Semaphore(limits.turns_at_once)
         # Conversations with a committed message that no lane has heard of yet.
@@ -332,6 +338,9 @@ class Dispatcher:
             lane.behind = True  # memory and inbox disagree: the inbox is right
             return True
         self._deliver(lane.address, ended.rows)
+        if completion.discard and self._discard is not None:
+            # After the commit: a crash before it still needs the files.
+            self._spawn(self._discard(lane.address, completion.discard))
         lane.lease = replace(lease, state_sealed=completion.state_sealed)
         return not completion.release or await self._reopen(lane)
 

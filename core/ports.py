@@ -268,8 +268,11 @@ class Intake(Protocol):
 class Blobs(Protocol):
     """Files by content hash, encrypted at rest."""
 
-    async def put(self, data: bytes) -> str:
-        """Store bytes and return their id; the same bytes give the same id."""
+    async def put(self, data: bytes, *, salt: bytes = b"") -> str:
+        """Store bytes and return their id; the same bytes and salt give the same id.
+
+        A salt keeps equal files apart that are discarded one by one.
+        """
         ...
 
     async def get(self, blob: str) -> bytes:

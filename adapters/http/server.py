@@ -81,7 +81,7 @@ class HttpServer:
             await self._runner.cleanup()
             raise ConfigError(
                 f"http: cannot listen on {self._host}:{self._port} ({error.strerror}): "
-                "choose another http.host or http.port, or stop what uses it"
+                "choose another server.host or server.port, or stop what uses it"
             ) from error
         self._port = self._runner.addresses[0][1]
 

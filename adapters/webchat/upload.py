@@ -84,7 +84,9 @@ class PhotoForm:
                 if data:
                     attachment = Attachment(
                         AttachmentKind.PHOTO,
-                        ref=await self._blobs.put(data),
+                        # A file of its own even if the same photo comes twice, because each
+                        # is discarded by itself.
+                        ref=await self._blobs.put(data, salt=fields.get("id", "").encode()),
                         mime=clean_text(part.headers.get("Content-Type", ""))[:100] or None,
                         size_bytes=len(data),
                         name=clean_text(part.filename or "")[:120] or None,

@@ -25,9 +25,9 @@ class BlobStore:
         self._folder = folder
         self._keys = keys
 
-    async def put(self, data: bytes) -> str:
-        """Store bytes and return their id; the same bytes give the same id."""
-        return await asyncio.to_thread(self._put, data)
+    async def put(self, data: bytes, *, salt: bytes = b"") -> str:
+        """Store bytes and return their id; the same bytes and salt give the same id."""
+        return await asyncio.to_thread(self._put, data, salt)
 
     async def get(self, blob: str) -> bytes:
         """Return the bytes.
@@ -46,8 +46,8 @@ class BlobStore:
             raise Bug("a blob id is 64 hex digits")
         return self._folder / blob[:2] / blob
 
-    def _put(self, data: bytes) -> str:
-        blob = self._keys.fingerprint(data)
+    def _put(self, data: bytes, salt: bytes) -> str:
+        blob = self._keys.fingerprint(salt + data)
         path = self._path(blob)
         if path.exists():
             return blob

@@ -7,11 +7,12 @@ either unanswered and pending, or answered and done.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from core.message import Attachment
 from core.store.inbox import holders, insert_ignore
 from core.store.outbox import OutboxRow
 from core.store.tables import (
@@ -87,6 +88,7 @@ class Completion:
         reminder_done: id of the reminder this turn has handled.
         reminder_again_ms: not handled after all: it is due again at this time.
         timers: name and due time of delays to start; None as time cancels one.
+        discard: attachments to forget once this is committed (not a row).
     """
 
     conversation_id: int
@@ -107,7 +109,8 @@ class Completion:
     follow_up: NewFollowUp | FollowUpChange | None = None
     reminder_done: int | None = None
     reminder_again_ms: int | None = None
-    timers: tuple[tuple[str, int | None], ...] = field(default=())
+    timers: tuple[tuple[str, int | None], ...] = ()
+    discard: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +127,42 @@ class Ended:
     rows: tuple[OutboxRow, ...] = ()
 
 
+# Made once: each turn needs them, and making one costs as much as running it.
+_STILL_PENDING = select(inbox.c.id).where(
+    inbox.c.id.in_(bindparam("ids", expanding=True)), inbox.c.state == "pending"
+)
+_FINISH_INBOX = (
+    update(inbox)
+    .where(inbox.c.id == bindparam("b_id"))
+    .values(
+        state=bindparam("b_state"),
+        outcome=bindparam("b_outcome"),
+        turn_id=bindparam("b_turn"),
+        done_at_ms=bindparam("b_at"),
+    )
+)
+_KEEP_STATE = (
+    update(conversation)
+    .where(conversation.c.id == bindparam("b_id"))
+    .values(state_sealed=bindparam("b_state"), last_sequence=bindparam("b_sequence"))
+)
+_KEEP_STATE_AND_RELEASE = _KEEP_STATE.values(lease_token=None, lease_until_ms=0)
+_NEW_ENTRY = transcript.insert().returning(transcript.c.id, sort_by_parameter_order=True)
+_NEW_PART = outbox.insert().returning(outbox.c.id, sort_by_parameter_order=True)
+_SET_PATIENT = update(patient).where(
+    patient.c.id
+    == select(conversation.c.patient_id)
+    .where(conversation.c.id == bindparam("b_conversation"))
+    .scalar_subquery()
+)
+
+
 def complete(connection: Connection, completions: Sequence[Completion]) -> list[Ended]:
     """End turns, each wholly or not at all."""
     held = holders(connection, [(c.conversation_id, c.token) for c in completions])
     waiting = set(
         connection.execute(
-            select(inbox.c.id).where(
-                inbox.c.id.in_(bindparam("ids", expanding=True)), inbox.c.state == "pending"
-            ),
+            _STILL_PENDING,
             {"ids": [inbox_id for c in completions for inbox_id, _ in c.done]},
         ).scalars()
     )
@@ -161,14 +192,7 @@ def complete(connection: Connection, completions: Sequence[Completion]) -> list[
 
 def _finish_inbox(connection: Connection, completions: Sequence[Completion]) -> None:
     connection.execute(
-        update(inbox)
-        .where(inbox.c.id == bindparam("b_id"))
-        .values(
-            state=bindparam("b_state"),
-            outcome=bindparam("b_outcome"),
-            turn_id=bindparam("b_turn"),
-            done_at_ms=bindparam("b_at"),
-        ),
+        _FINISH_INBOX,
         [
             {
                 "b_id": inbox_id,
@@ -184,20 +208,14 @@ def _finish_inbox(connection: Connection, completions: Sequence[Completion]) -> 
 
 
 def _save_state(connection: Connection, completions: Sequence[Completion]) -> None:
-    keep = update(conversation).where(conversation.c.id == bindparam("b_id"))
-    values: dict[str, Any] = {
-        "state_sealed": bindparam("b_state"),
-        "last_sequence": bindparam("b_sequence"),
-    }
-    for release in (True, False):
+    for release, statement in ((True, _KEEP_STATE_AND_RELEASE), (False, _KEEP_STATE)):
         rows = [
             {"b_id": c.conversation_id, "b_state": c.state_sealed, "b_sequence": c.last_sequence}
             for c in completions
             if c.release is release
         ]
         if rows:
-            freed = {"lease_token": None, "lease_until_ms": 0} if release else {}
-            connection.execute(keep.values(**values, **freed), rows)
+            connection.execute(statement, rows)
 
 
 def _write_entries(
@@ -208,7 +226,7 @@ def _write_entries(
     if not pairs:
         return written
     ids = connection.execute(
-        transcript.insert().returning(transcript.c.id, sort_by_parameter_order=True),
+        _NEW_ENTRY,
         [
             {
                 "conversation_id": c.conversation_id,
@@ -231,7 +249,7 @@ def _write_entries(
     if not parts:
         return written
     outbox_ids = connection.execute(
-        outbox.insert().returning(outbox.c.id, sort_by_parameter_order=True),
+        _NEW_PART,
         [
             {
                 "conversation_id": c.conversation_id,
@@ -259,14 +277,9 @@ def _update_patient(connection: Connection, completion: Completion) -> None:
         if value
     }
     connection.execute(
-        update(patient)
-        .where(
-            patient.c.id
-            == select(conversation.c.patient_id)
-            .where(conversation.c.id == completion.conversation_id)
-            .scalar_subquery()
-        )
-        .values(**changes)
+        _SET_PATIENT.values({name: bindparam(f"b_{name}") for name in changes}),
+        {"b_conversation": completion.conversation_id}
+        | {f"b_{name}": value for name, value in changes.items()},
     )
 
 

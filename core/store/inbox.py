@@ -1,16 +1,29 @@
 """Inbox and conversation leases: what came in, who may handle it, and that it was.
 
 Every function is a batch function (see `core.store.writer`). Locks are taken in the order of
-conversation ids, so that two replicas cannot wait for each other.
+conversation ids, so that two replicas cannot wait for each other. Statements that each message
+needs are made once: making one costs as much as running it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.store.tables import channel_link, conversation, inbox, patient
@@ -139,10 +152,22 @@ class Postponement:
     not_before_ms: int
 
 
-def insert_ignore(connection: Connection, table: Any) -> Any:
-    """Return ``INSERT … ON CONFLICT DO NOTHING`` in the connection's dialect."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table).on_conflict_do_nothing()
+def insert_ignore(connection: Connection, table: Table, *returning: str) -> Any:
+    """Return ``INSERT … ON CONFLICT DO NOTHING`` in the connection's dialect.
+
+    Args:
+        connection: says which dialect.
+        table: where to.
+        returning: columns of the rows that were really inserted.
+    """
+    return _insert_ignore(connection.dialect.name, table, returning)
+
+
+@cache
+def _insert_ignore(dialect: str, table: Table, returning: tuple[str, ...]) -> Any:
+    module = sqlite if dialect == "sqlite" else postgresql
+    insert: Any = module.insert(table).on_conflict_do_nothing()
+    return insert.returning(*(table.c[name] for name in returning)) if returning else insert
 
 
 def for_update(
@@ -152,6 +177,46 @@ def for_update(
     if connection.dialect.name == "sqlite":
         return statement
     return statement.with_for_update(skip_locked=skip_locked, of=conversation)
+
+
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_FIND = select(conversation.c.chat_id, conversation.c.id).where(
+    conversation.c.channel == bindparam("b_channel"),
+    conversation.c.account == bindparam("b_account"),
+    conversation.c.chat_id.in_(bindparam("chats", expanding=True)),
+)
+_NEW_PATIENT = patient.insert().returning(patient.c.id)
+_NEW_LINK = channel_link.insert()
+_SET_PATIENT = (
+    update(conversation)
+    .where(conversation.c.id == bindparam("b_id"))
+    .values(patient_id=bindparam("b_patient"))
+)
+_TOUCH_LINK = (
+    update(channel_link)
+    .where(channel_link.c.conversation_id == bindparam("b_conversation"))
+    .values(active=True, last_inbound_at_ms=bindparam("b_at_ms"))
+)
+_LEASES_OF = (
+    select(conversation.c.id, conversation.c.state_sealed, conversation.c.lease_until_ms)
+    .where(conversation.c.id.in_(_IDS))
+    .order_by(conversation.c.id)
+)
+_BACKLOGS = (
+    select(inbox.c.conversation_id, func.count())
+    .where(inbox.c.conversation_id.in_(_IDS), inbox.c.state == "pending")
+    .group_by(inbox.c.conversation_id)
+)
+_SET_LEASE = (
+    update(conversation)
+    .where(conversation.c.id == bindparam("b_id"))
+    .values(lease_token=bindparam("b_token"), lease_until_ms=bindparam("b_until"))
+)
+_TOKENS_OF = (
+    select(conversation.c.id, conversation.c.lease_token)
+    .where(conversation.c.id.in_(_IDS))
+    .order_by(conversation.c.id)
+)
 
 
 def _conversations(
@@ -164,43 +229,32 @@ def _conversations(
         chats.setdefault(message.chat_id, message)
     found: dict[tuple[str, str, str], int] = {}
     for (channel, account), chats in wanted.items():
-        query = select(conversation.c.chat_id, conversation.c.id).where(
-            conversation.c.channel == channel,
-            conversation.c.account == account,
-            conversation.c.chat_id.in_(bindparam("chats", expanding=True)),
-        )
-        rows = connection.execute(query, {"chats": list(chats)}).all()
+        place = {"b_channel": channel, "b_account": account}
+        rows = connection.execute(_FIND, {**place, "chats": list(chats)}).all()
         found |= {(channel, account, chat): row_id for chat, row_id in rows}
         missing = sorted(set(chats) - {chat for chat, _ in rows})
         if not missing:
             continue
         created: Sequence[Any] = connection.execute(
-            insert_ignore(connection, conversation).returning(
-                conversation.c.chat_id, conversation.c.id
-            ),
+            insert_ignore(connection, conversation, "chat_id", "id"),
             [{"channel": channel, "account": account, "chat_id": chat} for chat in missing],
         ).all()
         for chat, row_id in created:
             _welcome(connection, row_id, chats[chat])
         if len(created) < len(missing):  # a peer was faster; its rows are committed by now
-            created = connection.execute(query, {"chats": missing}).all()
+            created = connection.execute(_FIND, {**place, "chats": missing}).all()
         found |= {(channel, account, chat): row_id for chat, row_id in created}
     return found
 
 
 def _welcome(connection: Connection, conversation_id: int, message: NewMessage) -> None:
     patient_id = connection.execute(
-        patient.insert().returning(patient.c.id),
+        _NEW_PATIENT,
         {"zone": message.zone, "created_at_ms": message.received_at_ms},
     ).scalar_one()
+    connection.execute(_SET_PATIENT, {"b_id": conversation_id, "b_patient": patient_id})
     connection.execute(
-        update(conversation)
-        .where(conversation.c.id == bindparam("b_id"))
-        .values(patient_id=bindparam("b_patient")),
-        {"b_id": conversation_id, "b_patient": patient_id},
-    )
-    connection.execute(
-        channel_link.insert(),
+        _NEW_LINK,
         {
             "patient_id": patient_id,
             "conversation_id": conversation_id,
@@ -216,9 +270,7 @@ def ingest(connection: Connection, messages: Sequence[NewMessage]) -> list[Inges
     ids = _conversations(connection, messages)
     keys = [ids[(m.channel, m.account, m.chat_id)] for m in messages]
     inserted: Sequence[Any] = connection.execute(
-        insert_ignore(connection, inbox).returning(
-            inbox.c.conversation_id, inbox.c.message_id, inbox.c.id
-        ),
+        insert_ignore(connection, inbox, "conversation_id", "message_id", "id"),
         [
             {
                 "conversation_id": key,
@@ -249,9 +301,7 @@ def ingest(connection: Connection, messages: Sequence[NewMessage]) -> list[Inges
 
 def _touch_links(connection: Connection, latest: dict[int, NewMessage]) -> None:
     connection.execute(
-        update(channel_link)
-        .where(channel_link.c.conversation_id == bindparam("b_conversation"))
-        .values(active=True, last_inbound_at_ms=bindparam("b_at_ms")),
+        _TOUCH_LINK,
         [
             {"b_conversation": key, "b_at_ms": message.received_at_ms}
             for key, message in sorted(latest.items())
@@ -260,27 +310,9 @@ def _touch_links(connection: Connection, latest: dict[int, NewMessage]) -> None:
 
 
 def _take_free(connection: Connection, wishes: dict[int, NewMessage]) -> dict[int, Lease]:
-    rows = connection.execute(
-        for_update(
-            connection,
-            select(conversation.c.id, conversation.c.state_sealed, conversation.c.lease_until_ms)
-            .where(conversation.c.id.in_(bindparam("ids", expanding=True)))
-            .order_by(conversation.c.id),
-            skip_locked=True,
-        ),
-        {"ids": sorted(wishes)},
-    ).all()
-    backlogs = dict(
-        connection.execute(
-            select(inbox.c.conversation_id, func.count())
-            .where(
-                inbox.c.conversation_id.in_(bindparam("ids", expanding=True)),
-                inbox.c.state == "pending",
-            )
-            .group_by(inbox.c.conversation_id),
-            {"ids": sorted(wishes)},
-        ).all()
-    )
+    ids = {"ids": sorted(wishes)}
+    rows = connection.execute(for_update(connection, _LEASES_OF, skip_locked=True), ids).all()
+    backlogs = dict(connection.execute(_BACKLOGS, ids).all())
     taken = {
         row_id: Lease(row_id, wishes[row_id].lease or "", state, backlogs[row_id])
         for row_id, state, until in rows
@@ -298,12 +330,7 @@ def _set_leases(connection: Connection, leases: Iterable[tuple[Lease, int]]) -> 
         for lease, until in leases
     ]
     if values:
-        connection.execute(
-            update(conversation)
-            .where(conversation.c.id == bindparam("b_id"))
-            .values(lease_token=bindparam("b_token"), lease_until_ms=bindparam("b_until")),
-            values,
-        )
+        connection.execute(_SET_LEASE, values)
 
 
 def claim(connection: Connection, requests: Sequence[ClaimRequest]) -> list[list[Claimed]]:
@@ -392,12 +419,7 @@ def pending_of(connection: Connection, conversation_id: int) -> list[PendingRow]
 def holders(connection: Connection, leases: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
     """Lock these conversations and return the (id, token) pairs that still hold."""
     rows = connection.execute(
-        for_update(
-            connection,
-            select(conversation.c.id, conversation.c.lease_token)
-            .where(conversation.c.id.in_(bindparam("ids", expanding=True)))
-            .order_by(conversation.c.id),
-        ),
+        for_update(connection, _TOKENS_OF),
         {"ids": sorted({conversation_id for conversation_id, _ in leases})},
     ).all()
     held = {(row[0], row[1]) for row in rows}

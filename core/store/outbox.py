@@ -78,34 +78,49 @@ class SendResult:
     task_sealed: bytes | None = None
 
 
+# Made once: each message needs them, and making one costs as much as running it.
+_HEADS = (
+    select(outbox.c.conversation_id, func.min(outbox.c.id))
+    .where(
+        outbox.c.conversation_id.in_(bindparam("ids", expanding=True)), outbox.c.state.in_(_OPEN)
+    )
+    .group_by(outbox.c.conversation_id)
+)
+# The state is checked in the same statement, so of two replicas one wins.
+_BEGIN = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("b_id"), outbox.c.state == "pending")
+    .values(
+        state="sending",
+        attempts=outbox.c.attempts + 1,
+        sending_until_ms=bindparam("b_until"),
+        changed_at_ms=bindparam("b_now"),
+    )
+)
+_FINISH = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("b_id"), outbox.c.state == "sending")
+    .values(
+        state=bindparam("b_state"),
+        not_before_ms=bindparam("b_not_before"),
+        platform_id=bindparam("b_platform_id"),
+        last_error=bindparam("b_error"),
+        changed_at_ms=bindparam("b_now"),
+    )
+)
+
+
 def begin_sending(connection: Connection, attempts: Sequence[Attempt]) -> list[bool]:
     """Commit attempts before their calls; False when the row is not ours to send now."""
-    heads = dict(
-        connection.execute(
-            select(outbox.c.conversation_id, func.min(outbox.c.id))
-            .where(
-                outbox.c.conversation_id.in_(bindparam("ids", expanding=True)),
-                outbox.c.state.in_(_OPEN),
-            )
-            .group_by(outbox.c.conversation_id),
-            {"ids": sorted({a.conversation_id for a in attempts})},
-        ).all()
-    )
+    ids = sorted({a.conversation_id for a in attempts})
+    heads = dict(connection.execute(_HEADS, {"ids": ids}).all())
     results: list[bool] = []
     for attempt in attempts:
         if heads.get(attempt.conversation_id) != attempt.row_id:
             results.append(False)
             continue
-        # The state is checked in the same statement, so of two replicas one wins.
         changed = connection.execute(
-            update(outbox)
-            .where(outbox.c.id == bindparam("b_id"), outbox.c.state == "pending")
-            .values(
-                state="sending",
-                attempts=outbox.c.attempts + 1,
-                sending_until_ms=bindparam("b_until"),
-                changed_at_ms=bindparam("b_now"),
-            ),
+            _BEGIN,
             {"b_id": attempt.row_id, "b_until": attempt.until_ms, "b_now": attempt.now_ms},
         )
         results.append(changed.rowcount == 1)
@@ -115,15 +130,7 @@ def begin_sending(connection: Connection, attempts: Sequence[Attempt]) -> list[b
 def finish_sending(connection: Connection, results: Sequence[SendResult]) -> list[None]:
     """Record how attempts ended; a row that somebody else settled meanwhile is left alone."""
     connection.execute(
-        update(outbox)
-        .where(outbox.c.id == bindparam("b_id"), outbox.c.state == "sending")
-        .values(
-            state=bindparam("b_state"),
-            not_before_ms=bindparam("b_not_before"),
-            platform_id=bindparam("b_platform_id"),
-            last_error=bindparam("b_error"),
-            changed_at_ms=bindparam("b_now"),
-        ),
+        _FINISH,
         [
             {
                 "b_id": r.row_id,

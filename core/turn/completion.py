@@ -83,6 +83,7 @@ def to_completion(
         reminder_done=answer.reminder_done,
         reminder_again_ms=answer.reminder_again_ms,
         timers=tuple(answer.timers),
+        discard=tuple(answer.discard),
     )
 
 

@@ -1,7 +1,7 @@
 """Consent: three separate questions, asked once, changeable at any time, each logged.
 
-Health data first: without it nothing medical is stored or answered, except that an emergency card
-never waits for it. Messages that came before are held and answered after "agree".
+Health data first: without it nothing medical is answered, except that an emergency card never waits
+for it. Messages that came before are held and answered after "agree", and forgotten after "no".
 """
 
 from __future__ import annotations

@@ -121,6 +121,9 @@ async def _keep(answer: Answer, sent: Sent, data: bytes, reading: Reading, blobs
         words = card_alt(reading, answer.language)
         image = Image(await blobs.put(reading.card), "image/jpeg", words)
     row = _row(answer, sent, await blobs.put(data))
+    if row["blob"] != sent.attachment.ref:
+        # What the channel kept still says where and with what the photo was taken.
+        answer.discard.append(sent.attachment)
     answer.photos.append(
         {
             **row,

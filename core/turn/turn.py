@@ -16,7 +16,7 @@ from core.dispatch import TurnInput
 from core.followup.plan import propose
 from core.gather import Event, Waiting, from_json, to_json
 from core.interview.consult import ConsultState, Step, advance, after_reading
-from core.message import Address, Inbound, Language
+from core.message import Address, Attachment, Inbound, Language
 from core.ports import Blobs, Channel, FundusReader
 from core.reading import Reading
 from core.reply import say
@@ -214,8 +214,8 @@ class TurnHandler:
                 held = answer.state.held
                 if consent.on_button(answer, action):
                     await self._answer_held(answer, turn, channel)
-                if channel is not None and answer.state.consents.get("photos") is False:
-                    await _forget_pictures(held, turn.address, channel)
+                if not answer.state.granted("photos") and not answer.state.held:
+                    answer.discard += _pictures(held, turn.address)
             case "privacy":
                 consent.withdraw(answer, action)
             case "lang":
@@ -429,13 +429,15 @@ def _answers_interview(state: DialogState, words: str) -> bool:
     return bool(pending) and len(words) <= _SHORT_ANSWER
 
 
-async def _forget_pictures(
-    held: Sequence[tuple[str, int, dict[str, Any]]], address: Address, channel: Channel
-) -> None:
-    """Refused pictures are not kept, wherever the channel has put them already."""
-    for message_id, _, data in held:
-        for attachment in from_json(data, address, message_id).attachments:
-            await channel.discard(attachment)
+def _pictures(
+    held: Sequence[tuple[str, int, dict[str, Any]]], address: Address
+) -> list[Attachment]:
+    """Return the attachments of held messages."""
+    return [
+        attachment
+        for message_id, _, data in held
+        for attachment in from_json(data, address, message_id).attachments
+    ]
 
 
 def _holding(state: DialogState, inbounds: Sequence[_Message]) -> DialogState:

@@ -420,6 +420,11 @@ class LlmClient:
             await asyncio.gather(*(self._probe(s) for s in self._servers.all))
             await asyncio.sleep(self._settings.probe_interval_s)
 
+    async def probe(self) -> Health:
+        """Ask every server once, now, and tell how they are (for `oculichat doctor`)."""
+        await asyncio.gather(*(self._probe(server) for server in self._servers.all))
+        return self.health()
+
     async def _probe(self, server: Server) -> None:
         was_reachable = server.is_reachable
         try:

@@ -23,10 +23,13 @@ class FakeBlobs:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
-    async def put(self, data: bytes) -> str:
-        blob = hashlib.sha256(data).hexdigest()
+    async def put(self, data: bytes, *, salt: bytes = b"") -> str:
+        blob = hashlib.sha256(salt + data).hexdigest()
         self.files[blob] = data
         return blob
+
+    async def discard(self, blob: str) -> None:
+        self.files.pop(blob, None)
 
     async def get(self, blob: str) -> bytes:
         if blob not in self.files:
