@@ -96,11 +96,18 @@ async def _echo(turn: TurnInput) -> str:
 
 @asynccontextmanager
 async def world(
-    tmp_path: Path, behave: Behave = _echo, *, merge_window_ms: int = 0, drain_s: float = 5
+    tmp_path: Path,
+    behave: Behave = _echo,
+    *,
+    merge_window_ms: int = 0,
+    drain_s: float = 5,
+    url: str | None = None,
+    lease_ms: int = 30_000,
 ) -> AsyncIterator[World]:
-    url = f"sqlite:///{tmp_path / 'lanes.db'}"
-    if not (tmp_path / "lanes.db").exists():
-        create(url)
+    if url is None:
+        url = f"sqlite:///{tmp_path / 'lanes.db'}"
+        if not (tmp_path / "lanes.db").exists():
+            create(url)
     keys = load_or_create(tmp_path / "keys.json")
     store, clock, channel = Store(url, keys), SystemClock(), ScriptedChannel()
     turns: list[list[str]] = []
@@ -128,7 +135,7 @@ async def world(
         handle,
         delivery.deliver,
         lambda message: "blind" in message.text,
-        DispatchLimits(merge_window_ms=merge_window_ms, drain_s=drain_s),
+        DispatchLimits(merge_window_ms=merge_window_ms, drain_s=drain_s, lease_ms=lease_ms),
     )
     intake = StoreIntake(store, clock, dispatcher, "Asia/Shanghai")
     yield World(store, channel, dispatcher, delivery, intake, turns)
@@ -336,3 +343,48 @@ async def test_a_lost_lease_ends_the_turn_without_a_trace(tmp_path: Path) -> Non
         await w.settle()
         assert w.dispatcher.counts.leases_lost == 1
         assert w.channel.sent == []
+
+
+async def _beat(w: World, stop: asyncio.Event) -> None:
+    """Do what the ticker does, faster."""
+    while not stop.is_set():
+        await w.dispatcher.claim_waiting()
+        await w.dispatcher.renew_leases()
+        await w.delivery.recover(only_user=False)
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("empty_database", ["postgresql"], indirect=True)
+async def test_two_replicas_share_the_work_and_keep_every_chats_order(
+    empty_database: str, tmp_path: Path
+) -> None:
+    """Messages of one chat arrive at both replicas in turn; one of them dies on the way."""
+    create(empty_database)
+    people, each = 20, 10
+
+    async def brief(turn: TurnInput) -> str:
+        await asyncio.sleep(0.002)
+        return await _echo(turn)
+
+    here = {"url": empty_database, "lease_ms": 1_000, "drain_s": 0.0}
+    async with world(tmp_path, brief, **here) as a, world(tmp_path, brief, **here) as b:
+        b.channel.sent = a.channel.sent  # one platform
+        stop_a, stop_b = asyncio.Event(), asyncio.Event()
+        beats = [asyncio.create_task(_beat(a, stop_a)), asyncio.create_task(_beat(b, stop_b))]
+        for n in range(each):
+            replica = a if n % 2 and n < each // 2 else b
+            await asyncio.gather(*(replica.send(f"p{p}", f"{n}", first=n) for p in range(people)))
+            if n == each // 2:
+                stop_a.set()  # renews no more leases, finishes nothing: as good as dead
+                for lane in list(a.dispatcher._lanes.values()):
+                    if lane.task is not None:
+                        lane.task.cancel()
+        async with asyncio.timeout(30):
+            while len(a.channel.sent) < people * each:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        stop_b.set()
+        await asyncio.gather(*beats)
+        for p in range(people):
+            assert b.heard(f"p{p}") == [f"re {n}" for n in range(each)]
+        accounts = await b.store.read(count_inbox, None)
+        assert (accounts.pending, accounts.outcomes) == (0, {"answered": people * each})
