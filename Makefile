@@ -44,3 +44,9 @@ train-setup:  ## create .venv-training for the fundus weights
 
 train:  ## train the fundus weights from a folder with labels.csv (FUNDUS_DATA=…)
 	nice -n 5 .venv-training/bin/python -m training.fundus --data $(FUNDUS_DATA)
+
+bench: setup  ## measure what docs/benchmarks.md shows; ARGS="--full --json FILE --only turns"
+	$(PY) -m tests.bench $(ARGS)
+
+soak: setup  ## kill -9 the service at random while people write; ARGS="--kills 200 --messages 50000"
+	$(PY) -m tests.bench soak $(ARGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from core.triage.clauses import Clauses
@@ -76,12 +77,12 @@ def assess(
     """
     words, book = lexicon(), rule_book()
     lines = list(context)[-CONTEXT_LINES:]
-    current = _read(text, words, turn=len(lines))
+    current = _read(text, turn=len(lines))
     earlier = [
         m
         for n, line in enumerate(lines)
         if line.author == "patient"
-        for m in _read(line.text, words, turn=n).mentions
+        for m in _read(line.text, turn=n).mentions
     ]
     asked = _asked(lines)
     answer = _answer(current, words) if asked else None
@@ -89,10 +90,10 @@ def assess(
     confirmed = False
     if asked:
         topic = "".join(line.text for line in lines[-3:] if line.author == "service")
-        mentions += _completed(topic, current, words, turn=len(lines))
+        mentions += _completed(topic, current, turn=len(lines))
     if asked and answer == "yes":
         confirmed = bool(_IS_NOW.search(asked))
-        mentions += _asserted(asked, words, turn=len(lines))
+        mentions += _asserted(asked, turn=len(lines))
     if asked and answer == "no" and _IS_NOW.search(asked):
         return _nothing(words, book)
     if confirmed:
@@ -117,7 +118,17 @@ def _looks_dangerous(current: _Reading) -> bool:
     return probability(current.normal.text) >= net().threshold
 
 
-def _read(text: str, words: Lexicon, turn: int) -> _Reading:
+def _read(text: str, turn: int) -> _Reading:
+    reading = _read_once(text)
+    if turn == 0 or not reading.mentions:
+        return reading
+    return replace(reading, mentions=tuple(replace(m, turn=turn) for m in reading.mentions))
+
+
+# Each text is looked at several times: when it arrives, in its turn, and as context of the next.
+@lru_cache(maxsize=256)
+def _read_once(text: str) -> _Reading:
+    words = lexicon()
     normal = normalise(text, words)
     masked = normal.text
     for start, end in words.scopes["masked"].find(masked, frozenset(masked)):
@@ -137,7 +148,7 @@ def _read(text: str, words: Lexicon, turn: int) -> _Reading:
         at = clauses.index(start)
         doubt = scopes.doubt(start, end)
         sentence = clauses.all[at].sentence
-        mentions.append(Mention(name, start, end, turn, at, sentence, doubt, scopes.mild(start)))
+        mentions.append(Mention(name, start, end, 0, at, sentence, doubt, scopes.mild(start)))
     return _Reading(normal, tuple(mentions), scopes.just_asking)
 
 
@@ -167,7 +178,7 @@ def _answer(current: _Reading, words: Lexicon) -> Literal["yes", "no"] | None:
     return None
 
 
-def _completed(question: str, current: _Reading, words: Lexicon, turn: int) -> list[Mention]:
+def _completed(question: str, current: _Reading, turn: int) -> list[Mention]:
     """Return what only question and answer together say ("血压多少？" — "210")."""
     answer = current.normal.source
     if len(answer) > SHORT_ANSWER_CHARS or _ALTERNATIVES.search(question):
@@ -175,16 +186,16 @@ def _completed(question: str, current: _Reading, words: Lexicon, turn: int) -> l
     topic = _QUESTION_WORDS.sub("", question)
     return [
         replace(m, start=-1, end=-1, clause=0, sentence=0)
-        for m in _read(topic + answer, words, turn).mentions
+        for m in _read(topic + answer, turn).mentions
         if m.start < len(topic) < m.end
     ]
 
 
-def _asserted(question: str, words: Lexicon, turn: int) -> list[Mention]:
+def _asserted(question: str, turn: int) -> list[Mention]:
     """Return what a "yes" to `question` claims; nothing when it offers alternatives."""
     if _ALTERNATIVES.search(question):
         return []
-    reading = _read(question, words, turn)
+    reading = _read(question, turn)
     return [
         replace(m, doubt=Doubt.NONE, mild=False, clause=0, sentence=0, start=-1, end=-1)
         for m in reading.mentions

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import aiohttp
@@ -203,8 +204,13 @@ class Service:
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
-    """Return this process's environment with exactly these settings of the service."""
+    """Return this process's environment with exactly these settings of the service.
+
+    Bytecode is kept, as in every installation, but outside the source tree.
+    """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("OCULICHAT_")}
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+    inherited.setdefault("PYTHONPYCACHEPREFIX", str(Path(gettempdir()) / "oculichat-bytecode"))
     return {**inherited, **{f"OCULICHAT_{k}": v for k, v in settings.items()}}
 
 
