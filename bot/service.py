@@ -32,8 +32,8 @@ from core.ports import Channel, Health
 from core.store.blobs import BlobStore
 from core.store.engine import is_sqlite, parse_url
 from core.store.history import TranscriptHistory
-from core.store.inbox import free_all_leases
 from core.store.keycheck import open_keyring
+from core.store.leases import free_all_leases
 from core.store.store import Store
 from core.triage.engine import assess, warm_up
 from core.turn.model_answer import ModelAssistant

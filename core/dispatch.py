@@ -20,7 +20,7 @@ from core.errors import TransientError
 from core.gather import Event, Gathered, Waiting, from_json, gather
 from core.message import Address, Attachment, Inbound
 from core.store.completion import Completion, complete
-from core.store.inbox import (
+from core.store.leases import (
     Claimed,
     ClaimRequest,
     Lease,

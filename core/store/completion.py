@@ -13,7 +13,8 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, select, update
 
 from core.message import Attachment
-from core.store.inbox import holders, insert_ignore
+from core.store.dialect import insert_ignore
+from core.store.leases import holders
 from core.store.outbox import OutboxRow
 from core.store.tables import (
     consent,

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from core.store.inbox import insert_ignore
+from core.store.dialect import insert_ignore
 from core.store.tables import conversation, follow_up, inbox, reminder, timer
 
 # One statement's worth; a longer queue is taken in further ticks.

@@ -12,8 +12,8 @@ from pathlib import Path
 from sqlalchemy import select
 
 from core.errors import ConfigError
+from core.store.dialect import insert_ignore
 from core.store.engine import make_engine, parse_url
-from core.store.inbox import insert_ignore
 from core.store.keyring import Keyring, load_or_create
 from core.store.tables import fact
 

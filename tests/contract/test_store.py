@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from core.dispatch import event_of
-from core.store import due, inbox, outbox, tables
+from core.store import due, inbox, leases, outbox, tables
 from core.store.completion import (
     Completion,
     Entry,
@@ -19,8 +19,9 @@ from core.store.completion import (
     NewReminder,
     complete,
 )
-from core.store.inbox import ClaimRequest, NewMessage, Postponement, Renewal
+from core.store.inbox import NewMessage
 from core.store.keyring import Keyring
+from core.store.leases import ClaimRequest, Postponement, Renewal
 from core.store.outbox import Attempt, SendResult, UncertainPolicy
 from core.store.store import Store
 from migrations import upgrade
@@ -47,7 +48,7 @@ def a_message(
     )  # fmt: skip
 
 
-def a_completion(lease: inbox.Lease, *inbox_ids: int, replies: int = 1, **more) -> Completion:
+def a_completion(lease: leases.Lease, *inbox_ids: int, replies: int = 1, **more) -> Completion:
     return Completion(
         lease.conversation_id,
         lease.token,
@@ -109,26 +110,26 @@ async def test_claim_takes_what_waits_and_only_once(store: Store) -> None:
         [a_message("2", sequence=2, lease=False), a_message("1", sequence=1, lease=False)],
     )
     request = ClaimRequest(("t1", "t2"), NOW, NOW + 30_000)
-    claimed = await store.write(inbox.claim, request)
+    claimed = await store.write(leases.claim, request)
     assert [row.message_id for row in claimed[0].rows] == ["1", "2"], "the platform's order"
     assert claimed[0].rows[0].attempts == 0
-    assert await store.write(inbox.claim, request) == []
+    assert await store.write(leases.claim, request) == []
 
 
 async def test_an_expired_lease_is_taken_over_and_counted(store: Store) -> None:
     first = await store.write(inbox.ingest, a_message())
     later = ClaimRequest(("new",), NOW + 31_000, NOW + 61_000)
-    claimed = await store.write(inbox.claim, later)
+    claimed = await store.write(leases.claim, later)
     assert claimed[0].lease.token == "new"
     assert claimed[0].rows[0].attempts == 1, "somebody may have died over it"
     assert first.lease is not None
     renewal = Renewal(first.lease.conversation_id, first.lease.token, NOW + 99_000)
-    assert await store.write(inbox.renew, renewal) is False
+    assert await store.write(leases.renew, renewal) is False
 
 
 async def test_a_zombie_leaves_nothing(store: Store) -> None:
     first = await store.write(inbox.ingest, a_message())
-    claimed = await store.write(inbox.claim, ClaimRequest(("new",), NOW + 31_000, NOW + 61_000))
+    claimed = await store.write(leases.claim, ClaimRequest(("new",), NOW + 31_000, NOW + 61_000))
     assert first.lease is not None
     assert first.inbox_id is not None
     zombie = await store.write(complete, a_completion(first.lease, first.inbox_id))
@@ -171,12 +172,12 @@ async def test_a_failed_turn_waits_and_keeps_its_message(store: Store) -> None:
     held = Postponement(
         first.conversation_id, first.lease.token, (first.inbox_id or 0,), NOW + 5_000
     )
-    assert await store.write(inbox.postpone, held) is True
-    await store.write(inbox.release, (first.conversation_id, first.lease.token))
+    assert await store.write(leases.postpone, held) is True
+    await store.write(leases.release, (first.conversation_id, first.lease.token))
     early = ClaimRequest(("t",), NOW + 1_000, NOW + 31_000)
-    assert await store.write(inbox.claim, early) == []
+    assert await store.write(leases.claim, early) == []
     due_again = ClaimRequest(("t",), NOW + 6_000, NOW + 36_000)
-    claimed = await store.write(inbox.claim, due_again)
+    claimed = await store.write(leases.claim, due_again)
     assert claimed[0].rows[0].attempts == 1
 
 
@@ -246,7 +247,7 @@ def a_plan(*due_at_ms: int) -> NewFollowUp:
     return NewFollowUp(row, tuple(NewReminder("due", at) for at in due_at_ms))
 
 
-async def _with_plan(store: Store, *due_at_ms: int) -> inbox.Lease:
+async def _with_plan(store: Store, *due_at_ms: int) -> leases.Lease:
     first = await store.write(inbox.ingest, a_message())
     assert first.lease is not None
     turn = a_completion(
@@ -263,7 +264,7 @@ async def test_a_reminder_fires_once_when_it_is_due(store: Store) -> None:
     assert (fired.count, fired.latest_ms) == (1, 500)
     assert fired.conversation_ids == (lease.conversation_id,)
     assert (await store.write(due.take_due, NOW + 1_500)).count == 0
-    waiting = await store.read(inbox.pending_of, lease.conversation_id)
+    waiting = await store.read(leases.pending_of, lease.conversation_id)
     assert [row.body_sealed for row in waiting] == [None]
     reminder_id = event_of(waiting[0].message_id).ref
     found = await store.read(due.reminder_of, reminder_id)
@@ -274,7 +275,7 @@ async def test_a_reminder_fires_once_when_it_is_due(store: Store) -> None:
 async def test_stopping_cancels_every_open_reminder(store: Store) -> None:
     lease = await _with_plan(store, NOW + 1_000, NOW + 9_000)
     await store.write(due.take_due, NOW + 1_500)
-    (waiting,) = await store.read(inbox.pending_of, lease.conversation_id)
+    (waiting,) = await store.read(leases.pending_of, lease.conversation_id)
     message = await store.write(inbox.ingest, a_message("2", sequence=2, lease=False))
     stop = a_completion(
         lease, message.inbox_id or 0, follow_up=FollowUpChange("stopped"), release=False
@@ -319,7 +320,7 @@ async def test_two_processes_never_share_a_conversation(empty_database: str, key
     )
     rounds = [
         store.write(
-            inbox.claim,
+            leases.claim,
             ClaimRequest(tuple(secrets.token_hex(8) for _ in range(20)), NOW, NOW + 30_000),
         )
         for _ in range(10)

@@ -106,10 +106,10 @@ class OnTelegram:
 
     async def heard(self) -> list[Heard]:
         found: list[Heard] = []
-        for call in self._api.accepted():
-            if call["method"] not in ("sendMessage", "sendPhoto"):
+        for accepted in self._api.accepted():
+            if accepted["method"] not in ("sendMessage", "sendPhoto"):
                 continue
-            call |= call["params"]
+            call = {**accepted, **accepted["params"]}
             markup = call.get("reply_markup") or {}
             rows = json.loads(markup) if isinstance(markup, str) else markup
             buttons = tuple(

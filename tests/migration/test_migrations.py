@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -132,8 +133,6 @@ def test_a_failing_migration_leaves_the_file_as_it_was(
 ) -> None:
     upgrade(empty_database)
     before = fill(empty_database)
-    from alembic import op
-
     real = op.drop_table
     calls: list[str] = []
 
