@@ -63,6 +63,7 @@ class TelegramDraft:
         self._mode: Mode = "draft" if drafting.native else "edit"
         self._shown = ""
         self._shown_at_s = float("-inf")
+        self._opened_at_s = drafting.now_s()
         self._message_id: int | None = None
         self._drawing: asyncio.Task[None] | None = None
         self._closed = False
@@ -88,7 +89,10 @@ class TelegramDraft:
     def _is_due(self, text: str) -> bool:
         if self._mode == "off" or text == self._shown or not text.strip():
             return False
-        since_s = self._shared.now_s() - self._shown_at_s
+        now_s = self._shared.now_s()
+        if now_s - self._opened_at_s < _DRAFT_INTERVAL_S:
+            return False  # an answer that is ready this soon is better read at once
+        since_s = now_s - self._shown_at_s
         if self._mode == "draft":
             return since_s >= _DRAFT_INTERVAL_S
         grown = len(text) - len(self._shown) >= _EDIT_GROWTH

@@ -77,12 +77,22 @@ async def test_a_draft_refused_for_one_chat_only_falls_back_there(api: BotApi, c
     await shown(api, channel.draft(CHAT), "b", "sendMessageDraft", 1)
 
 
+async def test_an_answer_that_is_ready_at_once_is_not_drawn_first(api: BotApi, channel):
+    draft = channel.draft(CHAT)
+    await draft.show("请")
+    await draft.show("请不要揉眼睛")
+    await draft.close()
+    await channel.send(CHAT, say("answer", "请不要揉眼睛"), key="1.1")
+    assert [call["method"] for call in api.accepted()] == ["sendMessage"]
+
+
 @pytest.mark.parametrize("drafts", [True, False])
 async def test_during_a_pause_nothing_is_drawn(api: BotApi, channel, drafts):
     api.drafts = drafts
     method = "sendMessageDraft" if drafts else "sendMessage"
     api.fault("429", method, retry_after=30)
     draft = channel.draft(CHAT)
+    await asyncio.sleep(0.03)
     await draft.show("a")
     await api.until(lambda: not api.faults)
     await asyncio.sleep(0.05)
@@ -126,6 +136,7 @@ async def test_a_message_that_arrives_after_closing_is_taken_away_too(
     channel._drafting.native = False
     api.fault("slow", "sendMessage")
     draft = channel.draft(CHAT)
+    await asyncio.sleep(0.03)
     await draft.show("first")
     await draft.close()
     await api.until(lambda: api.accepted("deleteMessage"))
