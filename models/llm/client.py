@@ -472,6 +472,5 @@ def _content_type(response: httpx.Response) -> bytes:
     return response.headers.get("content-type", "").encode()
 
 
-
 def _is_error(chunk: dict[str, Any]) -> bool:
     return "error" in chunk or "error_code" in chunk or chunk.get("object") == "error"
