@@ -11,14 +11,19 @@ PORT ?= 8080
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t16
 
-.venv/.ready: pyproject.toml uv.lock scripts/bootstrap.py
+# Two marks: what the service needs to run, and what its tests need on top.
+.venv/.runs: pyproject.toml uv.lock scripts/bootstrap.py
 	$(PYTHON3) scripts/bootstrap.py
+	$(UV) sync --quiet --inexact --frozen --no-dev --extra cpu --extra postgres
+	@touch $@
+
+.venv/.ready: .venv/.runs
 	$(UV) sync --quiet --inexact --frozen --extra cpu --extra postgres
 	@touch $@
 
 setup: .venv/.ready  ## create .venv with everything the service and its tests need
 
-demo: setup  ## start the service on this machine with web chat; HOST=0.0.0.0 for a phone on your network
+demo: .venv/.runs  ## start the service on this machine with web chat; HOST=0.0.0.0 for a phone on your network
 	.venv/bin/oculichat demo --host $(HOST) --port $(PORT)
 
 test: setup  ## run every test
