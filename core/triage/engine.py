@@ -15,7 +15,7 @@ from typing import Literal
 from core.triage.clauses import Clauses
 from core.triage.frames import Match, RuleBook, match, rule_book
 from core.triage.lexicon import Lexicon, lexicon
-from core.triage.net import net, probability
+from core.triage.net import has_substance, net, probability
 from core.triage.normalise import Normalised, normalise
 from core.triage.scope import Doubt, Mention, Scopes
 from core.triage.verdict import Action, Evidence, Verdict
@@ -115,7 +115,8 @@ def _looks_dangerous(current: _Reading) -> bool:
         return False
     if any(m.concept in _HARMLESS for m in said):
         return False
-    return probability(current.normal.text) >= net().threshold
+    said = current.normal.text
+    return has_substance(said) and probability(said) >= net().threshold
 
 
 def _read(text: str, turn: int) -> _Reading:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -47,6 +48,20 @@ def net() -> Net:
     data = json.loads(head)
     terms = {gram: (float(idf), float(weight)) for gram, idf, weight in map(json.loads, rows)}
     return Net(data["version"], data["threshold"], data["bias"], terms)
+
+
+# Naming an eye or a person is no complaint: a photo's caption, the answer to "which eye?".
+_NAMES_ONLY = re.compile(
+    r"左|右|双|两|只|边|个|眼睛?|的|我|你|他|她|是|这|那|妈妈?|爸爸?|爷爷|奶奶|孩子|老公|老婆"
+    r"|\b(?:left|right|both|eyes?|my|his|her|the|is|it|od|os|ou|this|mum|mom|dad)\b",
+    re.IGNORECASE,
+)
+
+
+def has_substance(text: str) -> bool:
+    """Tell whether a text says more than whose eye, or which, it is about."""
+    rest = _NAMES_ONLY.sub("", text)
+    return sum(c.isalnum() for c in rest) >= 2
 
 
 def probability(text: str) -> float:

@@ -25,7 +25,7 @@ from core.store.due import DueReminder, Planned, planned, reminder_of
 from core.store.store import Store
 from core.texts import text
 from core.triage.cards import after_confirm, card, confirm_question, first_aid_line
-from core.triage.engine import ContextLine, assess
+from core.triage.engine import UNCLEAR, ContextLine, assess
 from core.triage.verdict import Verdict
 from core.triage.verdict import from_json as verdict_from_json
 from core.triage.verdict import to_json as verdict_to_json
@@ -198,7 +198,9 @@ class TurnHandler:
             return
         if self._triage(answer, heard.words):
             self._ask_consent_after_emergency(answer)
-            return
+            if answer.replies[0].kind == "emergency" or not heard.attachments:
+                return
+            # A doubt about the caption is asked about; the picture is looked at all the same.
         if self._settings.consent_required and not answer.state.granted("health"):
             self._hold(answer, inbounds)
             return
@@ -254,6 +256,8 @@ class TurnHandler:
         ]
         verdict = assess(words, context=context)
         answer.verdict = verdict_to_json(verdict)
+        if verdict.flags == (UNCLEAR,) and _answers_interview(answer.state, words):
+            return False  # the open question is about just that, and knows what to make of it
         # Whoever is in distress writes in their own language, whatever was chosen before.
         language = language_of(words, None, answer.language) or answer.language
         if verdict.action == "trigger":
