@@ -327,13 +327,14 @@ class Dispatcher:
         completion = replace(
             completion,
             last_sequence=max(w.sequence for w in batch),
-            release=not rest,
+            release=not rest and not completion.follow_on,
         )
         ended = await self._store.write(complete, completion)
         if ended.how == "lost":
             self._lost(lane)
             return False
         lane.waiting = [w for w in lane.waiting if w.inbox_id not in handled]
+        lane.behind = lane.behind or bool(completion.follow_on)
         if ended.how == "stale":
             lane.behind = True  # memory and inbox disagree: the inbox is right
             return True

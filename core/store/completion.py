@@ -90,6 +90,8 @@ class Completion:
         reminder_again_ms: not handled after all: it is due again at this time.
         timers: name and due time of delays to start; None as time cancels one.
         discard: attachments to forget once this is committed (not a row).
+        follow_on: message id, sequence and sealed body of messages to handle next: parts of these
+            ones that had to wait for something more urgent.
     """
 
     conversation_id: int
@@ -112,6 +114,7 @@ class Completion:
     reminder_again_ms: int | None = None
     timers: tuple[tuple[str, int | None], ...] = ()
     discard: tuple[Attachment, ...] = ()
+    follow_on: tuple[tuple[str, int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,7 @@ def complete(connection: Connection, completions: Sequence[Completion]) -> list[
     _insert(connection, photo, mine, "photos")
     _insert(connection, staff_task, mine, "tasks")
     _set_timers(connection, mine)
+    _put_follow_ons(connection, mine)
     _finish_reminders(connection, mine)
     return [Ended(verdicts[id(c)], tuple(rows.get(id(c), ()))) for c in completions]
 
@@ -355,6 +359,22 @@ def _set_timers(connection: Connection, completions: Sequence[Completion]) -> No
                     timer.insert(),
                     {"conversation_id": c.conversation_id, "name": name, "due_at_ms": due_at_ms},
                 )
+
+
+def _put_follow_ons(connection: Connection, completions: Sequence[Completion]) -> None:
+    rows = [
+        {
+            "conversation_id": c.conversation_id,
+            "message_id": message_id,
+            "sequence": sequence,
+            "received_at_ms": c.now_ms,
+            "body_sealed": body,
+        }
+        for c in completions
+        for message_id, sequence, body in c.follow_on
+    ]
+    if rows:
+        connection.execute(insert_ignore(connection, inbox), rows)
 
 
 def _finish_reminders(connection: Connection, completions: Sequence[Completion]) -> None:

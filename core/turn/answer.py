@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.message import Attachment, Language
+from core.message import Attachment, Inbound, Language
 from core.reply import Reply
 from core.store.completion import FollowUpChange, NewFollowUp
 from core.turn.state import DialogState
@@ -43,6 +43,7 @@ class Answer:
     reminder_done: int | None = None
     reminder_again_ms: int | None = None
     discard: list[Attachment] = field(default_factory=list[Attachment])
+    follow_on: list[Inbound] = field(default_factory=list[Inbound])
     timers: list[tuple[str, int | None]] = field(default_factory=list[tuple[str, int | None]])
 
     def say(self, *replies: Reply) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from core.delivery import OUTBOX_BODY, TASK_DETAIL
-from core.dispatch import TurnInput
+from core.dispatch import INBOX_BODY, TurnInput
 from core.gather import Waiting
+from core.gather import to_json as message_to_json
 from core.message import Inbound
 from core.ports import Capabilities, Channel
 from core.reply import Reply, plain_text, to_json
@@ -84,6 +85,10 @@ def to_completion(
         reminder_again_ms=answer.reminder_again_ms,
         timers=tuple(answer.timers),
         discard=tuple(answer.discard),
+        follow_on=tuple(
+            (m.message_id, m.sequence, keys.seal_json(INBOX_BODY, message_to_json(m)))
+            for m in answer.follow_on
+        ),
     )
 
 

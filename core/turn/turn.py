@@ -8,7 +8,7 @@ Nothing is written here: effects go through ports, and everything to keep is in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from core.clock import Clock
@@ -198,7 +198,11 @@ class TurnHandler:
             return
         if self._triage(answer, heard.words):
             self._ask_consent_after_emergency(answer)
-            if answer.replies[0].kind == "emergency" or not heard.attachments:
+            if answer.replies[0].kind == "emergency":
+                # The card goes out now; pictures that came with the words get the next turn.
+                answer.follow_on = [_pictures_alone(m) for _, m in inbounds if m.attachments]
+                return
+            if not heard.attachments:
                 return
             # A doubt about the caption is asked about; the picture is looked at all the same.
         if self._settings.consent_required and not answer.state.granted("health"):
@@ -431,6 +435,10 @@ def _answers_interview(state: DialogState, words: str) -> bool:
     """Tell whether words look like the answer to the interview's open question."""
     pending = state.consult is not None and ConsultState.from_json(state.consult).pending
     return bool(pending) and len(words) <= _SHORT_ANSWER
+
+
+def _pictures_alone(message: Inbound) -> Inbound:
+    return replace(message, text="", message_id=f"{message.message_id}:pictures")
 
 
 def _pictures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
@@ -11,6 +12,8 @@ from core.agent.loop import Limits
 
 
 def _split(value: Any) -> Any:
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        return json.loads(value)  # its error is a ValueError, which pydantic reports
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
@@ -64,7 +67,7 @@ class LlmSettings(BaseModel):
     total_timeout_s: float = Field(default=60, gt=0)
     connect_timeout_s: float = Field(default=2, gt=0)
     probe_interval_s: float = Field(default=5, gt=0)
-    max_in_flight: int = Field(default=16, ge=1)
+    max_in_flight: int = Field(default=64, ge=1)
     tool_mode: Literal["native", "text"] = "native"
     thinking: bool = False
     stop: _Texts = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
@@ -74,7 +77,7 @@ class LlmSettings(BaseModel):
     def _check_base_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
             if not url.startswith(("http://", "https://")):
-                raise ValueError(f"{url!r} must start with http:// or https://")
+                raise ValueError("each address must start with http:// or https://")
         return tuple(dict.fromkeys(u.rstrip("/").removesuffix("/v1").rstrip("/") for u in urls))
 
     def limits(self) -> Limits:

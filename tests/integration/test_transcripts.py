@@ -52,7 +52,7 @@ class Person(Protocol):
 
     async def says(self, text: str) -> None: ...
     async def presses(self, label: str, action: str) -> None: ...
-    async def sends(self, photo: Path) -> None: ...
+    async def sends(self, photo: Path, caption: str) -> None: ...
     async def heard(self) -> list[Heard]: ...
 
 
@@ -74,8 +74,8 @@ class OnTerminal:
     async def presses(self, label: str, action: str) -> None:
         await self._line(button=action)
 
-    async def sends(self, photo: Path) -> None:
-        await self._line(photo=str(photo))
+    async def sends(self, photo: Path, caption: str) -> None:
+        await self._line(photo=str(photo), text=caption)
 
     async def heard(self) -> list[Heard]:
         replies = [json.loads(line) for line in self.lines]
@@ -101,8 +101,8 @@ class OnTelegram:
     async def presses(self, label: str, action: str) -> None:
         self._api.user_presses(self.chat, action)
 
-    async def sends(self, photo: Path) -> None:
-        self._api.user_photo(self.chat, photo.read_bytes())
+    async def sends(self, photo: Path, caption: str) -> None:
+        self._api.user_photo(self.chat, photo.read_bytes(), caption)
 
     async def heard(self) -> list[Heard]:
         found: list[Heard] = []
@@ -160,7 +160,9 @@ class OnWebChat:
     async def presses(self, label: str, action: str) -> None:
         await self._post("/chat/messages", button=action)
 
-    async def sends(self, photo: Path) -> None:
+    async def sends(self, photo: Path, caption: str) -> None:
+        if caption:  # the page has no captions: words and picture are two messages
+            await self._post("/chat/messages", text=caption)
         await self._post("/chat/photos", photo=photo.read_bytes())
 
     async def heard(self) -> list[Heard]:
@@ -279,7 +281,7 @@ async def _play(
         if "says" in step:
             await person.says(step["says"])
         elif "sends" in step:
-            await person.sends(_FIXTURES / step["sends"])
+            await person.sends(_FIXTURES / step["sends"], step.get("caption", ""))
         elif "presses" in step:
             offered = [b for heard in replies for b in heard.buttons]
             action = next(a for label, a in reversed(offered) if label == step["presses"])
