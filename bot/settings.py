@@ -7,6 +7,8 @@ key or value ends the start with the key, the file and the remedy; no value is e
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -181,13 +183,13 @@ def load(config: Path | None = None) -> Settings:
     path = config or (Path(os.environ[CONFIG_VARIABLE]) if CONFIG_VARIABLE in os.environ else None)
     if path is None and Path("config.yaml").exists():
         path = Path("config.yaml")
-    _read_secret_files()
-    _refuse_unknown_variables()
     values = _read_yaml(path) if path else {}
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from None
+    with _secrets_from_files():
+        _refuse_unknown_variables()
+        try:
+            return Settings(**values)
+        except ValidationError as error:
+            raise ConfigError(_explain(error, path)) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -218,20 +220,32 @@ def _refuse_unknown_variables() -> None:
                 )
 
 
-def _read_secret_files() -> None:
-    """Put the content of each ``OCULICHAT_…_FILE`` where the plain variable would be."""
-    for name, path in list(os.environ.items()):
-        plain = name.removesuffix("_FILE")
-        # `database.key_file` is a path itself, not a secret.
-        if not name.startswith(PREFIX) or name in (plain, f"{PREFIX}DATABASE__KEY_FILE"):
-            continue
-        try:
-            os.environ[plain] = Path(path).read_text("utf-8").strip()
-        except OSError as error:
-            raise ConfigError(
-                f"{name}: the file cannot be read ({error.strerror}); check path and permissions"
-            ) from None
-        del os.environ[name]
+@contextmanager
+def _secrets_from_files() -> Generator[None]:
+    """Put the content of each ``OCULICHAT_…_FILE`` where the plain variable is looked for.
+
+    Only while the settings are read: a secret does not stay in the environment, where child
+    processes and crash reports would find it.
+    """
+    before = dict(os.environ)
+    try:
+        for name, path in before.items():
+            plain = name.removesuffix("_FILE")
+            # `database.key_file` is a path itself, not a secret.
+            if not name.startswith(PREFIX) or name in (plain, f"{PREFIX}DATABASE__KEY_FILE"):
+                continue
+            try:
+                os.environ[plain] = Path(path).read_text("utf-8").strip()
+            except OSError as error:
+                raise ConfigError(
+                    f"{name}: the file cannot be read ({error.strerror}); check path and "
+                    "permissions"
+                ) from None
+            del os.environ[name]
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:

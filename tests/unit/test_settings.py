@@ -45,6 +45,7 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert settings.telegram.token.get_secret_value() == "12345:abcdefghij"
     assert str(settings.key_file) == "/keys/here.json"
     assert "abcdefghij" not in repr(settings)
+    assert "OCULICHAT_TELEGRAM__TOKEN" not in os.environ, "a secret does not stay there"
 
 
 @pytest.mark.parametrize(

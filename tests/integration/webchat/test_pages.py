@@ -267,7 +267,7 @@ async def test_odd_requests_get_an_answer_and_no_server_error(site, request_byte
 
 async def test_a_taken_port_names_the_setting(site):
     second = HttpServer("127.0.0.1", site.server.port, [])
-    with pytest.raises(ConfigError, match=r"http\.port"):
+    with pytest.raises(ConfigError, match=r"server\.port"):
         await second.start()
 
 
