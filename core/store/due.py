@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from core.store.dialect import insert_ignore
-from core.store.tables import conversation, follow_up, inbox, reminder, timer
+from core.store.tables import IS_TO_COME, conversation, follow_up, inbox, reminder, timer
 
 # One statement's worth; a longer queue is taken in further ticks.
 _BATCH = 500
@@ -40,30 +40,30 @@ def _skip_locked(connection: Connection, statement: Any) -> Any:
     return statement.with_for_update(skip_locked=True)
 
 
+# Made once: a tick that finds nothing costs little more than asking.
+_DUE_REMINDERS = (
+    select(reminder.c.id, reminder.c.conversation_id, reminder.c.due_at_ms)
+    .where(IS_TO_COME, reminder.c.due_at_ms <= bindparam("b_now"))
+    .order_by(reminder.c.due_at_ms)
+    .limit(_BATCH)
+)
+_DUE_TIMERS = (
+    select(timer.c.id, timer.c.conversation_id, timer.c.due_at_ms, timer.c.name)
+    .where(timer.c.due_at_ms <= bindparam("b_now"))
+    .order_by(timer.c.due_at_ms)
+    .limit(_BATCH)
+)
+
+
 def take_due(connection: Connection, ticks: Sequence[int]) -> list[Due]:
     """Turn everything due at each tick (UTC ms) into inbox events, at most 500 of a kind."""
     return [_take(connection, now_ms) for now_ms in ticks]
 
 
 def _take(connection: Connection, now_ms: int) -> Due:
-    reminders = connection.execute(
-        _skip_locked(
-            connection,
-            select(reminder.c.id, reminder.c.conversation_id, reminder.c.due_at_ms)
-            .where(reminder.c.state == "pending", reminder.c.due_at_ms <= now_ms)
-            .order_by(reminder.c.due_at_ms)
-            .limit(_BATCH),
-        )
-    ).all()
-    timers = connection.execute(
-        _skip_locked(
-            connection,
-            select(timer.c.id, timer.c.conversation_id, timer.c.due_at_ms, timer.c.name)
-            .where(timer.c.due_at_ms <= now_ms)
-            .order_by(timer.c.due_at_ms)
-            .limit(_BATCH),
-        )
-    ).all()
+    moment = {"b_now": now_ms}
+    reminders = connection.execute(_skip_locked(connection, _DUE_REMINDERS), moment).all()
+    timers = connection.execute(_skip_locked(connection, _DUE_TIMERS), moment).all()
     if not reminders and not timers:
         return Due()
     if reminders:
@@ -182,5 +182,5 @@ def planned(connection: Connection, conversation_id: int | None) -> list[Planned
 
 def count_pending(connection: Connection, _argument: None = None) -> int:
     """Count reminders that wait for their time."""
-    query = select(func.count()).select_from(reminder).where(reminder.c.state == "pending")
+    query = select(func.count()).select_from(reminder).where(IS_TO_COME)
     return connection.execute(query).scalar_one()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from core.store.dialect import IDS, for_update, insert_ignore
 from core.store.leases import Lease, set_leases
-from core.store.tables import channel_link, conversation, inbox, patient
+from core.store.tables import IS_WAITING, channel_link, conversation, inbox, patient
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ _LEASES_OF = (
 
 _BACKLOGS = (
     select(inbox.c.conversation_id, func.count())
-    .where(inbox.c.conversation_id.in_(IDS), inbox.c.state == "pending")
+    .where(inbox.c.conversation_id.in_(IDS), IS_WAITING)
     .group_by(inbox.c.conversation_id)
 )
 
@@ -223,9 +223,7 @@ def count_inbox(connection: Connection, _argument: None = None) -> InboxCounts:
             inbox.c.state, inbox.c.outcome
         )
     ).all()
-    oldest = connection.execute(
-        select(func.min(inbox.c.received_at_ms)).where(inbox.c.state == "pending")
-    ).scalar()
+    oldest = connection.execute(select(func.min(inbox.c.received_at_ms)).where(IS_WAITING)).scalar()
     outcomes = {outcome: n for state, outcome, n in rows if state == "done" and outcome}
     return InboxCounts(
         pending=sum(n for state, _, n in rows if state == "pending"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select, update
 
 from core.store.dialect import IDS, for_update
-from core.store.tables import conversation, inbox
+from core.store.tables import IS_WAITING, conversation, inbox
 
 _SET_LEASE = (
     update(conversation)
@@ -113,7 +113,7 @@ def claim(connection: Connection, requests: Sequence[ClaimRequest]) -> list[list
 def _claim(connection: Connection, request: ClaimRequest) -> list[Claimed]:
     waiting = (
         select(inbox.c.conversation_id)
-        .where(inbox.c.state == "pending", inbox.c.not_before_ms <= request.now_ms)
+        .where(IS_WAITING, inbox.c.not_before_ms <= request.now_ms)
         .distinct()
     )
     if request.only is not None:
@@ -139,7 +139,7 @@ def _claim(connection: Connection, request: ClaimRequest) -> list[Claimed]:
             update(inbox)
             .where(
                 inbox.c.conversation_id.in_(bindparam("ids", expanding=True)),
-                inbox.c.state == "pending",
+                IS_WAITING,
             )
             .values(attempts=inbox.c.attempts + 1),
             {"ids": orphaned},
@@ -162,7 +162,7 @@ def _pending(connection: Connection, ids: Sequence[int]) -> dict[int, list[Pendi
         select(inbox)
         .where(
             inbox.c.conversation_id.in_(bindparam("ids", expanding=True)),
-            inbox.c.state == "pending",
+            IS_WAITING,
         )
         .order_by(inbox.c.conversation_id, inbox.c.sequence, inbox.c.id),
         {"ids": list(ids)},

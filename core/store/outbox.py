@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, and_, bindparam, func, select, update
 
-from core.store.tables import channel_link, conversation, outbox, staff_task
+from core.store.tables import IS_UNSENT, channel_link, conversation, outbox, staff_task
 
-_OPEN = ("pending", "sending")
 Ending = Literal["sent", "pending", "unknown", "dead"]
 
 
@@ -81,9 +80,7 @@ class SendResult:
 # Made once: each message needs them, and making one costs as much as running it.
 _HEADS = (
     select(outbox.c.conversation_id, func.min(outbox.c.id))
-    .where(
-        outbox.c.conversation_id.in_(bindparam("ids", expanding=True)), outbox.c.state.in_(_OPEN)
-    )
+    .where(outbox.c.conversation_id.in_(bindparam("ids", expanding=True)), IS_UNSENT)
     .group_by(outbox.c.conversation_id)
 )
 # The state is checked in the same statement, so of two replicas one wins.
@@ -174,12 +171,12 @@ def _tell_staff(connection: Connection, result: SendResult) -> None:
 
 
 def open_rows(connection: Connection, limit: int) -> list[Addressed]:
-    """Return unsent rows, oldest first, for start-up and for rows a dead peer left."""
+    """Return unsent rows, each conversation's in order: at start, and when a peer died."""
     rows = connection.execute(
         select(outbox, conversation.c.channel, conversation.c.account, conversation.c.chat_id)
         .join(conversation, conversation.c.id == outbox.c.conversation_id)
-        .where(outbox.c.state == "pending")
-        .order_by(outbox.c.id)
+        .where(IS_UNSENT, outbox.c.state == "pending")
+        .order_by(outbox.c.conversation_id, outbox.c.id)
         .limit(limit)
     ).mappings()
     return [
@@ -228,7 +225,7 @@ def settle_uncertain(connection: Connection, policies: Sequence[UncertainPolicy]
 
 
 def _settle(connection: Connection, policy: UncertainPolicy) -> int:
-    stale = outbox.c.state == "sending"
+    stale = and_(IS_UNSENT, outbox.c.state == "sending")
     if not policy.all_stale:
         stale = stale & (outbox.c.sending_until_ms < policy.now_ms)
     rows = connection.execute(
@@ -264,7 +261,5 @@ class OutboxCounts:
 def count_outbox(connection: Connection, _argument: None = None) -> OutboxCounts:
     """Count rows by state."""
     rows = connection.execute(select(outbox.c.state, func.count()).group_by(outbox.c.state))
-    oldest = connection.execute(
-        select(func.min(outbox.c.created_at_ms)).where(outbox.c.state.in_(_OPEN))
-    ).scalar()
+    oldest = connection.execute(select(func.min(outbox.c.created_at_ms)).where(IS_UNSENT)).scalar()
     return OutboxCounts(dict(rows.all()), oldest)

@@ -302,3 +302,9 @@ fact = Table(
     Column("name", String(64), primary_key=True),
     Column("value", String(512), nullable=False),
 )
+
+# What the partial indexes cover, spelled out in queries too: with a bound parameter neither
+# database can tell that an index fits, and every send would read the whole outbox.
+IS_WAITING = text("inbox.state = 'pending'")
+IS_UNSENT = text("outbox.state IN ('pending', 'sending')")
+IS_TO_COME = text("reminder.state = 'pending'")
