@@ -28,8 +28,8 @@ from core.urgency import Urgency
 
 log = structlog.get_logger(__name__)
 
-# The promise is an honest word within 10 s; a second is left for the guided consult and sending.
-_FIRST_WORD_S = 9.0
+# The promise is an honest word within 10 s; the rest is left for the consult and a slow machine.
+_FIRST_WORD_S = 7.5
 _SILENCE_S = 15.0
 _PASSAGES = 3
 
