@@ -75,7 +75,8 @@ def document(rng: np.random.Generator, size: int) -> Pixels:
         x = int(size * rng.uniform(0.04, 0.15))
         while x < size * rng.uniform(0.6, 0.97):
             wide = int(rng.integers(height, height * 6))
-            draw.rectangle((x, y, min(x + wide, size - 4), y + height), fill=ink)
+            right = max(x, min(x + wide, size - 4))  # a word may begin at the very edge
+            draw.rectangle((x, y, right, y + height), fill=ink)
             x += wide + height
         y += int(height * rng.uniform(1.6, 4))
     if rng.random() < 0.3:
