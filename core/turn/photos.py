@@ -69,6 +69,7 @@ async def read_all(
             data = await _fetch(channel, sent.attachment)
             reading = await _read(reader, data, language, caption)
         except PatientError as error:
+            answer.discard.append(sent.attachment)  # no picture: there is nothing to keep
             answer.say(explain_unreadable(error.text_key, language, **error.fields))
             continue
         if reading is None:
@@ -109,7 +110,10 @@ async def _clean(reader: FundusReader | None, data: bytes) -> bytes:
 
 
 async def _leave_to_staff(answer: Answer, sent: Sent, data: bytes, blobs: Blobs) -> None:
-    answer.photos.append(_row(answer, sent, await blobs.put(data)))
+    row = _row(answer, sent, await blobs.put(data))
+    if row["blob"] != sent.attachment.ref:
+        answer.discard.append(sent.attachment)
+    answer.photos.append(row)
     answer.tell_staff("human", "2_weeks", why="photo_not_read")
     answer.outcome = "handed"
     answer.say(say("notice", text(answer.language, "turn.photo_failed")))

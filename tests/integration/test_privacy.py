@@ -144,3 +144,14 @@ async def test_a_lost_or_foreign_key_file_stops_the_start(tmp_path: Path) -> Non
     with sqlite3.connect(tmp_path / "data" / "oculichat.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
+
+
+async def test_a_file_that_is_no_picture_is_not_kept(tmp_path: Path) -> None:
+    async with running(tmp_path) as service:
+        await send(service, 1, button="v1:consent:all")
+        ref = await service.blobs.put(b"%PDF-1.4 with a name in it", salt=b"upload")
+        await send(service, 2, attachments=(Attachment(AttachmentKind.PHOTO, ref),))
+        items = await TranscriptHistory(service.store).history(CHAT)
+        assert items[-1].reply is not None
+    blobs = [f for f in (tmp_path / "data" / "blobs").rglob("*") if f.is_file()]
+    assert blobs == []

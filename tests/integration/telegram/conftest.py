@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -46,17 +47,23 @@ class MemoryIntake:
 
 
 class MemoryBlobs:
-    """Holds one picture, ``card``."""
+    """Holds a card, something Telegram takes for no picture, and what is put into it."""
 
-    async def put(self, data: bytes) -> str:
-        raise NotImplementedError
+    def __init__(self) -> None:
+        self.files = {"card": PNG, "not-a-picture": b"GIF89a"}
+
+    async def put(self, data: bytes, *, salt: bytes = b"") -> str:
+        blob = hashlib.sha256(salt + data).hexdigest()
+        self.files[blob] = data
+        return blob
 
     async def get(self, blob: str) -> bytes:
-        if blob == "card":
-            return PNG
-        if blob == "not-a-picture":
-            return b"GIF89a"
-        raise PatientError("turn.photo_gone")
+        if blob not in self.files:
+            raise PatientError("turn.photo_gone")
+        return self.files[blob]
+
+    async def discard(self, blob: str) -> None:
+        self.files.pop(blob, None)
 
 
 @pytest.fixture(autouse=True)
