@@ -19,6 +19,7 @@ from core.agent import toolcalls
 from core.errors import ContextOverflow, ModelUnavailable
 from core.ports import ChatEvent, ChatRequest, Completed, Health, TextDelta, ToolCall
 from models.llm import wire
+from models.llm.health import ProbeFailed, Prober
 from models.llm.http import BROKEN, FAILURES, NOT_CONNECTED, Http
 from models.llm.servers import Server, Servers
 from models.llm.settings import LlmSettings
@@ -28,7 +29,6 @@ from models.llm.visible import VisibleText
 _log = structlog.get_logger(__name__)
 
 _BODY_LIMIT_BYTES = 8 << 10
-_PROBE_TIMEOUT_S = 2.0
 # After [DONE] only the end of the body is missing; reading it lets the connection be used again.
 _DRAIN_TIMEOUT_S = 0.5
 # A long answer is read in sips: waking for every token costs more than reading it. The first
@@ -173,11 +173,13 @@ class LlmClient:
 
     def __init__(self, settings: LlmSettings) -> None:
         self._settings = settings
-        self._servers = Servers(settings.base_urls, model=settings.model)
+        self._servers = Servers(
+            settings.base_urls, model=settings.model, draining=settings.draining
+        )
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._waiting = 0
         self._http: Http | None = None
-        self._prober: asyncio.Task[None] | None = None
+        self._prober: Prober | None = None
         key = settings.api_key
         self._headers = {"Content-Type": "application/json"}
         if key:
@@ -191,14 +193,13 @@ class LlmClient:
             connect_timeout_s=self._settings.connect_timeout_s,
             connections=connections,
         )
-        self._prober = asyncio.create_task(self._probe_for_ever(), name="llm-prober")
+        self._prober = Prober(self._servers, self._http, interval_s=self._settings.probe_interval_s)
+        self._prober.start()
 
     async def stop(self) -> None:
         """Close everything; calls in flight fail. May be called twice."""
         if self._prober:
-            self._prober.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._prober
+            await self._prober.stop()
             self._prober = None
         if self._http:
             http, self._http = self._http, None
@@ -210,14 +211,12 @@ class LlmClient:
 
     def health(self) -> Health:
         """Return the state for `/readyz`; the service works without an LLM, so never required."""
-        usable = self._servers.usable()
-        facts = {
-            "servers": f"{len(usable)}/{len(self._servers.all)}",
-            "in_flight": str(sum(s.in_flight for s in self._servers.all)),
-            "models": ", ".join(sorted({s.model for s in self._servers.all if s.model})),
-        }
-        detail = "" if usable else "no LLM server answers; the guided consult serves alone"
-        return Health("llm", ok=bool(usable), detail=detail, required=False, facts=facts)
+        return self._servers.health()
+
+    @property
+    def servers(self) -> Servers:
+        """What is known about each server, for `/metrics`."""
+        return self._servers
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Yield the visible text as it grows, then one `Completed`.
@@ -285,12 +284,15 @@ class LlmClient:
             self._waiting -= 1
 
     def _note(self, server: Server, failure: _CallFailed) -> None:
-        number = self._servers.all.index(server)
-        _log.warning("llm_call_failed", cause=failure.cause, status=failure.status, server=number)
+        _log.warning(
+            "llm_call_failed", cause=failure.cause, status=failure.status, server=server.number
+        )
         if failure.status == 404:
-            server.model = self._settings.model  # renamed at a restart: ask again
-        if failure.blames_server and not failure.stale:
-            self._servers.failed(server, unreachable=failure.unreachable)
+            server.model = server.configured_model  # renamed at a restart: ask again
+        if failure.status == 503:
+            self._servers.refused(server)
+        elif failure.blames_server and not failure.stale:
+            self._servers.failed(server, cause=failure.cause, unreachable=failure.unreachable)
 
     async def _call(
         self,
@@ -305,19 +307,33 @@ class LlmClient:
         Raises:
             _CallFailed: for every reason.
         """
+        prober = self._prober
+        if prober is None:
+            raise _CallFailed("stopped", elsewhere=False, blames_server=False)
         server.in_flight += 1
+        server.calls += 1
         response: httpx.Response | None = None
         try:
             try:
-                async with asyncio.timeout_at(first_by_s):
-                    model = server.model or await self._ask_model(server)
-                    body = wire.encode(request, self._settings, model=model, thinking=thinking)
-                    response = await self._send(server, "POST", "/v1/chat/completions", body)
-                    await self._check(response)
+                async with asyncio.timeout_at(first_by_s) as deadline:
+                    with prober.waiting(server, deadline):
+                        model = server.model or await prober.learn_model(server)
+                        body = wire.encode(request, self._settings, model=model, thinking=thinking)
+                        response = await self._send(server, "POST", "/v1/chat/completions", body)
+                        await self._check(response)
+                        chunks = response.aiter_raw()
+                        first = await _next(chunks, None)  # the deadline is around it
             except TimeoutError:
-                raise _CallFailed("first_token_timeout", elsewhere=False) from None
+                # Gone, by its probe: another one may answer. Else the patient has waited enough.
+                is_lost = server.is_reachable is False
+                cause = "server_lost" if is_lost else "first_token_timeout"
+                raise _CallFailed(cause, elsewhere=is_lost, unreachable=is_lost) from None
+            except ProbeFailed as error:
+                raise _CallFailed(
+                    error.cause, status=error.status, unreachable=error.status is None
+                ) from None
             answer = _Answer(self._settings, thinking=thinking)
-            async for text in self._texts(response, answer, first_by_s, end_by_s):
+            async for text in self._texts(first, chunks, answer, first_by_s, end_by_s):
                 yield TextDelta(text)
             if text := answer.finish():
                 yield TextDelta(text)
@@ -363,17 +379,22 @@ class LlmClient:
         )
 
     async def _texts(
-        self, response: httpx.Response, answer: _Answer, first_by_s: float, end_by_s: float
+        self,
+        first: bytes | None,
+        chunks: AsyncIterator[bytes],
+        answer: _Answer,
+        first_by_s: float,
+        end_by_s: float,
     ) -> AsyncIterator[str]:
         """Yield visible text until the answer ends."""
         now_s = asyncio.get_running_loop().time
         reader = SseReader()
-        chunks = response.aiter_raw()
-        deadline_s, n_chunks = first_by_s, 0
+        deadline_s, n_chunks, chunk = first_by_s, 0, first
         while True:
             asked_s = now_s()
             try:
-                chunk = await _next(chunks, deadline_s)
+                if n_chunks:
+                    chunk = await _next(chunks, deadline_s)
                 payloads = reader.feed(chunk) if chunk is not None else reader.close()
             except _CallFailed:
                 if answer.is_done:  # only the end of the body was missing
@@ -393,59 +414,14 @@ class LlmClient:
             if payloads and not answer.is_done:
                 deadline_s = min(now_s() + self._settings.first_token_timeout_s, end_by_s)
 
-    async def _ask_model(self, server: Server) -> str:
-        """Return the name of the model a server serves, and keep it."""
-        status, body = await self._get(server, "/v1/models")
-        if status != 200:
-            raise _CallFailed("models_refused", status=status)
-        try:
-            server.model = str(json.loads(body)["data"][0]["id"])
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise _CallFailed("models_malformed") from None
-        return server.model
-
-    async def _get(self, server: Server, path: str) -> tuple[int, bytes]:
-        try:
-            async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                response = await self._send(server, "GET", path)
-                try:
-                    return response.status_code, await _body(response)
-                finally:
-                    await response.aclose()
-        except TimeoutError:
-            raise _CallFailed("probe_timeout", unreachable=True) from None
-
-    async def _probe_for_ever(self) -> None:
-        while True:
-            await asyncio.gather(*(self._probe(s) for s in self._servers.all))
-            await asyncio.sleep(self._settings.probe_interval_s)
-
     async def probe(self) -> Health:
         """Ask every server once, now, and tell how they are (for `oculichat doctor`)."""
-        await asyncio.gather(*(self._probe(server) for server in self._servers.all))
+        if self._prober:
+            await self._prober.probe_all()
         return self.health()
 
-    async def _probe(self, server: Server) -> None:
-        was_reachable = server.is_reachable
-        try:
-            try:
-                status, _ = await self._get(server, "/health")
-            except _CallFailed as error:
-                if not error.stale:
-                    raise
-                status, _ = await self._get(server, "/health")  # on a new connection
-            if status in {404, 405} or (status == 200 and server.model is None):
-                await self._ask_model(server)  # `serve proxy` has no /health
-                status = 200
-            server.is_reachable = status == 200
-        except _CallFailed:
-            server.is_reachable = False
-        if server.is_reachable != was_reachable:
-            number = self._servers.all.index(server)
-            _log.info("llm_server_changed", server=number, is_reachable=server.is_reachable)
 
-
-async def _next(chunks: AsyncIterator[bytes], deadline_s: float) -> bytes | None:
+async def _next(chunks: AsyncIterator[bytes], deadline_s: float | None) -> bytes | None:
     """Return the next bytes of a body, or None at its end."""
     try:
         async with asyncio.timeout_at(deadline_s):

@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 from core.agent.loop import Limits
@@ -29,6 +37,8 @@ class LlmSettings(BaseModel):
     Attributes:
         base_urls: addresses with or without ``/v1``; a list or one comma-separated text. Empty:
             no LLM, the guided consult answers alone.
+        draining: those of `base_urls` that get no new turns, before they are stopped; what they
+            have begun they finish.
         api_key: one of the server's ``--api-keys``.
         model: ``--model-name`` of the server; None reads it from ``/v1/models``.
         temperature: of answers; rounds that may call tools use it too.
@@ -55,6 +65,7 @@ class LlmSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_urls: _Texts = ()
+    draining: _Texts = ()
     api_key: SecretStr | None = None
     model: str | None = None
     temperature: float = Field(default=0.3, ge=0, le=2)
@@ -72,13 +83,19 @@ class LlmSettings(BaseModel):
     thinking: bool = False
     stop: _Texts = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
 
-    @field_validator("base_urls")
+    @field_validator("base_urls", "draining")
     @classmethod
-    def _check_base_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError("each address must start with http:// or https://")
         return tuple(dict.fromkeys(u.rstrip("/").removesuffix("/v1").rstrip("/") for u in urls))
+
+    @model_validator(mode="after")
+    def _check_draining(self) -> LlmSettings:
+        if unknown := [url for url in self.draining if url not in self.base_urls]:
+            raise ValueError(f"draining: {unknown[0]} is not one of base_urls; keep it in both")
+        return self
 
     def limits(self) -> Limits:
         """Return what `core.agent.loop.converse` needs to know."""
