@@ -34,6 +34,8 @@ _HARMLESS = frozenset(
     {"chronic", "gradual", "clears_on_blink", "mild_course", "far_objects", "lid_lump", "itch"}
 )
 _PERSONAL = frozenset({"myself", "recent", "one_eye", "days"})
+# The turn of what was not said in these lines but is known from before.
+_KNOWN = -1
 _ESCALATED = (Urgency.IMMEDIATE, Urgency.SAME_DAY, Urgency.WITHIN_48_H, Urgency.TWO_WEEKS)
 
 
@@ -78,15 +80,11 @@ def assess(
     words, book = lexicon(), rule_book()
     lines = list(context)[-CONTEXT_LINES:]
     current = _read(text, turn=len(lines))
-    earlier = [
-        m
-        for n, line in enumerate(lines)
-        if line.author == "patient"
-        for m in _read(line.text, turn=n).mentions
-    ]
+    before = {n: _read(ln.text, turn=n) for n, ln in enumerate(lines) if ln.author == "patient"}
+    earlier = [m for reading in before.values() for m in reading.mentions]
     asked = _asked(lines)
     answer = _answer(current, words) if asked else None
-    mentions = [*current.mentions, *_from_slots(slots, book)]
+    mentions = list(current.mentions)
     confirmed = False
     if asked:
         topic = "".join(line.text for line in lines[-3:] if line.author == "service")
@@ -100,12 +98,13 @@ def assess(
         earlier = [replace(m, doubt=m.doubt & Doubt.NEGATED) for m in earlier]
     carries = bool(mentions) or (bool(asked) and answer is not None)
     if carries:
-        mentions += earlier
+        # What is known about the person adds to what they say; it says nothing by itself.
+        mentions += [*earlier, *_from_slots(slots, book)]
     found = _matches(_without_disease_years(mentions), book)
     if not found and _looks_dangerous(current):
         reasons = ("net", f"net_version:{net().version}")
         return Verdict("confirm", Urgency.SAME_DAY, (UNCLEAR,), (), _version(words, book), reasons)
-    return _verdict(found, current, mentions, words, book)
+    return _verdict(found, before | {len(lines): current}, mentions, words, book)
 
 
 def _looks_dangerous(current: _Reading) -> bool:
@@ -209,7 +208,7 @@ def _from_slots(slots: Mapping[str, str], book: RuleBook) -> list[Mention]:
         for slot, value in slots.items()
         for concept in book.slots.get(slot, {}).get(value.strip().lower(), ())
     ]
-    return [Mention(n, -1, -1, 0, 0, 0, Doubt.NONE, False) for n in names]
+    return [Mention(n, -1, -1, _KNOWN, 0, 0, Doubt.NONE, False) for n in names]
 
 
 def _without_disease_years(mentions: Sequence[Mention]) -> list[Mention]:
@@ -258,11 +257,12 @@ def _version(words: Lexicon, book: RuleBook) -> str:
 
 def _verdict(
     found: Sequence[Match],
-    current: _Reading,
+    readings: Mapping[int, _Reading],
     mentions: Sequence[Mention],
     words: Lexicon,
     book: RuleBook,
 ) -> Verdict:
+    current = readings[max(readings)]
     personal = any(m.concept in _PERSONAL for m in mentions)
     weighed = [(m, _action(m, book, personal)) for m in found]
     action: Action = "none"
@@ -283,11 +283,14 @@ def _verdict(
     if raised and urgency in _ESCALATED:
         urgency = _ESCALATED[max(0, _ESCALATED.index(urgency) - 1)]
         reasons += [f"escalated:{name}" for name in raised]
+    said = {m.concept for m in mentions if m.turn != _KNOWN}
+    counted = [m.concept for r in ranked for m in r.mentions] + raised
+    reasons += [f"known:{name}" for name in dict.fromkeys(counted) if name not in said]
     if action == "confirm":
         doubts = {d.name or "" for m in chosen for d in Doubt if d & m.doubt}
         reasons += [f"doubt:{name.lower()}" for name in sorted(doubts)] or ["doubt:just_asking"]
     return Verdict(
-        action, urgency, flags, _evidence(ranked, current), _version(words, book), tuple(reasons)
+        action, urgency, flags, _evidence(ranked, readings), _version(words, book), tuple(reasons)
     )
 
 
@@ -299,25 +302,24 @@ def _escalators(flags: Sequence[str], mentions: Sequence[Mention], book: RuleBoo
     return [n for n in names if n in clear]
 
 
-def _evidence(ranked: Sequence[Match], current: _Reading) -> tuple[Evidence, ...]:
+def _evidence(ranked: Sequence[Match], readings: Mapping[int, _Reading]) -> tuple[Evidence, ...]:
     """Return what each flag rests on; words that nearly touch become one phrase."""
-    turn = max((m.turn for m in current.mentions), default=-1)
+    now = max(readings)
     found: list[Evidence] = []
     for flag in dict.fromkeys(r.rule.flag for r in ranked):
-        spans = sorted(
-            {
-                current.normal.span(m.start, m.end)
-                for r in ranked
-                if r.rule.flag == flag
-                for m in r.mentions
-                if m.start >= 0 and m.turn == turn
-            }
-        )
-        phrases: list[tuple[int, int]] = []
-        for start, end in spans:
-            if phrases and start <= phrases[-1][1] + PHRASE_GAP_CHARS:
-                phrases[-1] = (phrases[-1][0], max(end, phrases[-1][1]))
-            else:
-                phrases.append((start, end))
-        found += [Evidence(flag, current.normal.source[s:e], s, e) for s, e in phrases]
+        counted = [m for r in ranked if r.rule.flag == flag for m in r.mentions if m.start >= 0]
+        for turn in sorted({m.turn for m in counted}, reverse=True):
+            normal = readings[turn].normal
+            phrases: list[tuple[int, int]] = []
+            for start, end in sorted(
+                {normal.span(m.start, m.end) for m in counted if m.turn == turn}
+            ):
+                if phrases and start <= phrases[-1][1] + PHRASE_GAP_CHARS:
+                    phrases[-1] = (phrases[-1][0], max(end, phrases[-1][1]))
+                else:
+                    phrases.append((start, end))
+            found += [
+                Evidence(flag, normal.source[s:e], *((s, e) if turn == now else (-1, -1)))
+                for s, e in phrases
+            ]
     return tuple(found)

@@ -121,7 +121,8 @@ def match(rule: Rule, said: Mapping[str, Sequence[Mention]]) -> Match | None:
             return None
         choices.append(options)
     for name in rule.unless:
-        if any(Doubt.NEGATED not in m.doubt for m in said.get(name, ())):
+        # What is only known from before (turn -1) adds to a rule, and never cancels one.
+        if any(Doubt.NEGATED not in m.doubt and m.turn >= 0 for m in said.get(name, ())):
             return None
     return _best(rule, choices)
 
