@@ -73,7 +73,7 @@ def _item(source: str) -> Item:
     concepts = tuple(n.removeprefix("!") for n in names)
     unknown = set(concepts) - set(lexicon().concepts)
     if unknown:
-        raise Bug(f"rules.yaml names concepts that lexicon.yaml does not have: {sorted(unknown)}")
+        raise Bug(f"rules.yaml names concepts that the vocabulary does not have: {sorted(unknown)}")
     return Item(concepts, frozenset(n for n in names if not n.startswith("!")), background)
 
 
@@ -91,7 +91,7 @@ def rule_book() -> RuleBook:
         unknown = unless - set(lexicon().concepts)
         if unknown:
             raise Bug(
-                f"rules.yaml names concepts that lexicon.yaml does not have: {sorted(unknown)}"
+                f"rules.yaml names concepts that the vocabulary does not have: {sorted(unknown)}"
             )
         urgency = Urgency(r.get("urgency", flags[r["flag"]].urgency))
         items = tuple(_item(i) for i in r["all"])

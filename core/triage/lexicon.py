@@ -1,6 +1,6 @@
-"""The vocabulary as data: concepts, scope words and spellings from `lexicon.yaml`.
+"""The vocabulary as data: concepts, scope words and spellings from `vocabulary/*.yaml`.
 
-A clinician edits the YAML file; `terms` explains its small language.
+A clinician edits the YAML files; `terms` explains their small language.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from core.errors import Bug
 from core.triage.terms import Expression, compile_terms, split_terms
 
 LANGUAGES = ("zh", "en")
+# Files of concepts; language.yaml beside them has scope words, emoji and spellings.
+AREAS = ("people", "time", "sight", "surface", "injury", "nerves", "children")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Lexicon:
     """The compiled vocabulary.
 
     Attributes:
-        version: of the YAML file; part of every verdict.
+        version: of language.yaml; part of every verdict.
         concepts: what people talk about, by name.
         scopes: words that change what is claimed (negators, past, hypothesis …), by name.
         emoji: emoji → words.
@@ -119,8 +121,10 @@ def _spelling_pattern(spelling: Mapping[str, str]) -> re.Pattern[str]:
 @cache
 def lexicon() -> Lexicon:
     """Return the vocabulary, compiled at first use."""
-    data = read_yaml("lexicon.yaml")
-    concepts: dict[str, dict[str, str]] = data["concepts"]
+    data = read_yaml("vocabulary/language.yaml")
+    concepts: dict[str, dict[str, str]] = {}
+    for area in AREAS:
+        concepts |= read_yaml(f"vocabulary/{area}.yaml")["concepts"]
     scopes: dict[str, dict[str, str]] = data["scopes"]
     compiler = _Compiler({**concepts, **scopes})
     spelling = _pairs(data["spelling"])

@@ -53,7 +53,7 @@ class Normalised:
 
 
 @cache
-def _traditional() -> dict[str, str]:
+def traditional() -> dict[str, str]:
     """Return traditional → simplified characters, read from OpenCC's own table.
 
     The table is read as data because importing and running OpenCC takes 100 times as long.
@@ -75,7 +75,7 @@ def _character(char: str, emoji: dict[str, str]) -> str:
     if char in emoji:
         return emoji[char]
     if "\u4e00" <= char <= "\u9fff":
-        return _traditional().get(char, char)
+        return traditional().get(char, char)
     if unicodedata.category(char) in ("Cs", "Cf", "Mn", "Cn", "Co"):
         return ""  # lone surrogates, zero-width joiners, variation selectors
     return unicodedata.normalize("NFKC", char).lower()

@@ -10,7 +10,7 @@ import pytest
 from core.errors import Bug
 from core.texts import catalogue
 from core.triage.frames import rule_book
-from core.triage.lexicon import lexicon, read_yaml
+from core.triage.lexicon import AREAS, lexicon, read_yaml
 from core.triage.terms import Expression, compile_terms, split_terms
 
 # Clinical specification §2.
@@ -65,9 +65,12 @@ def test_every_concept_speaks_both_languages() -> None:
 
 
 def test_no_term_stands_twice_in_one_concept() -> None:
-    data = read_yaml("lexicon.yaml")
-    for part in ("concepts", "scopes"):
-        for name, blocks in data[part].items():
+    parts = [read_yaml("vocabulary/language.yaml")["scopes"]]
+    parts += [read_yaml(f"vocabulary/{area}.yaml")["concepts"] for area in AREAS]
+    names = [name for part in parts for name in part]
+    assert len(names) == len(set(names)), "a concept stands in two files"
+    for part in parts:
+        for name, blocks in part.items():
             for language, block in blocks.items():
                 terms = split_terms(block)
                 twice = {t for t in terms if terms.count(t) > 1}
