@@ -6,7 +6,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak train-setup train
+.PHONY: help setup demo test check format bench soak train-setup train contract-lmdeploy
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t16
@@ -52,6 +52,19 @@ train:  ## train the fundus weights from a folder with labels.csv (FUNDUS_DATA=â
 
 bench: setup  ## measure what docs/benchmarks.md shows; ARGS="--full --json FILE --only turns"
 	$(PY) -m tests.bench $(ARGS)
+
+# LMDeploy's HTTP server without a GPU, for its contract tests: torch of the CPU, LMDeploy without what its engines need.
+LMDEPLOY_TESTS := tests/contract/lmdeploy
+
+.venv-lmdeploy/.ready: $(LMDEPLOY_TESTS)/requirements.txt $(LMDEPLOY_TESTS)/requirements-bare.txt
+	$(PYTHON3) -m venv .venv-lmdeploy
+	.venv-lmdeploy/bin/pip install --quiet --no-deps --extra-index-url $(TORCH_INDEX) torch==2.13.0+cpu
+	.venv-lmdeploy/bin/pip install --quiet -r $(LMDEPLOY_TESTS)/requirements.txt
+	.venv-lmdeploy/bin/pip install --quiet --no-deps -r $(LMDEPLOY_TESTS)/requirements-bare.txt
+	@touch $@
+
+contract-lmdeploy: setup .venv-lmdeploy/.ready  ## test the LLM client against the real LMDeploy server, on a CPU; ARGS="--record" keeps its traffic
+	$(PY) -m pytest $(LMDEPLOY_TESTS) -m lmdeploy $(ARGS)
 
 soak: setup  ## kill -9 the service at random while people write; ARGS="--kills 200 --messages 50000"
 	$(PY) -m tests.bench soak $(ARGS)
