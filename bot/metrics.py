@@ -16,11 +16,13 @@ from core.store.outbox import OutboxCounts, count_outbox
 
 if TYPE_CHECKING:
     from bot.service import Service
+    from models.llm.servers import Servers
 
 _HELP = {
     "intake": "Messages by what intake did with them",
     "dispatch": "Turns, executions repeated after a crash, leases lost, messages given up",
     "delivery": "Replies by how sending them went",
+    "alerts": "Alerts to staff chats, and how many of them were repeats",
     "writer": "Group commit: transactions, jobs, jobs that had to run alone",
 }
 
@@ -77,6 +79,30 @@ class _Snapshot(Collector):
             "Conversations being handled",
             value=self._service.dispatcher.open_lanes,
         )
+        if self._service.llm is not None:
+            yield from self._llm(self._service.llm.servers)
+
+    @staticmethod
+    def _llm(servers: Servers) -> Iterator[Metric]:
+        """Yield what is known of each LLM server, by its place in `llm.base_urls`."""
+        state = GaugeMetricFamily(
+            "oculichat_llm_server_state", "1 for the state it is in", labels=["server", "state"]
+        )
+        in_flight = GaugeMetricFamily(
+            "oculichat_llm_in_flight", "Calls being answered", labels=["server"]
+        )
+        calls = CounterMetricFamily(
+            "oculichat_llm_calls",
+            "Calls begun, and failed by the server",
+            labels=["server", "what"],
+        )
+        for server in servers.all:
+            number = str(server.number)
+            state.add_metric([number, servers.state(server)], 1)
+            in_flight.add_metric([number], server.in_flight)
+            calls.add_metric([number, "begun"], server.calls)
+            calls.add_metric([number, "failed"], server.failed_calls)
+        yield from (state, in_flight, calls)
 
     def _inbox_states(self) -> dict[str, int]:
         return {

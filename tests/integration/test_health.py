@@ -10,8 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.terminal.channel import TerminalChannel, inbound
+from bot.metrics import render
 from bot.service import Service
 from bot.settings import Settings
+from tests.fakes.llm import FakeLlm
 
 
 @pytest.fixture
@@ -73,3 +75,38 @@ async def test_every_message_is_accounted_for_in_the_metrics(service: Service) -
     assert sum(states.values()) == 3
     assert states["pending"] == states["dead"] == 0
     assert "石灰" not in text
+
+
+async def test_every_llm_server_is_in_the_metrics_and_in_readyz(tmp_path: Path) -> None:
+    async with FakeLlm() as up, FakeLlm() as leaving:
+        settings = Settings(
+            data_dir=tmp_path / "data",
+            server={"port": 0},
+            llm={"base_urls": [up.url, leaving.url], "draining": [leaving.url]},
+        )
+        service = Service(settings)
+        await service.start()
+        try:
+            assert service.llm
+            await service.llm.probe()
+            text = (await render(service)).decode()
+            health = service.llm.health()
+        finally:
+            await service.stop()
+    samples = {
+        (s.name, *s.labels.values()): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+        if "_llm_" in s.name
+    }
+    assert samples == {
+        ("oculichat_llm_server_state", "0", "usable"): 1,
+        ("oculichat_llm_server_state", "1", "draining"): 1,
+        ("oculichat_llm_in_flight", "0"): 0,
+        ("oculichat_llm_in_flight", "1"): 0,
+        ("oculichat_llm_calls_total", "0", "begun"): 0,
+        ("oculichat_llm_calls_total", "0", "failed"): 0,
+        ("oculichat_llm_calls_total", "1", "begun"): 0,
+        ("oculichat_llm_calls_total", "1", "failed"): 0,
+    }
+    assert health.facts["server_1"] == "draining, internlm2-chat-7b, 0 in flight"
