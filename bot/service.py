@@ -22,6 +22,7 @@ from adapters.console.passwords import Passwords
 from adapters.webchat.channel import WebChat
 from bot.settings import Settings
 from bot.ticker import Ticker
+from core.alerts import AlertSettings, StaffAlerts
 from core.clock import Clock, SystemClock
 from core.delivery import Delivery
 from core.dispatch import Dispatcher, DispatchLimits
@@ -103,6 +104,7 @@ class Service:
         self.channels: dict[tuple[str, str], Channel] = {}
         self._make_channels(extra_channel)
         self.delivery = Delivery(self.store, self.clock, self.channels)
+        self.alerts = self._make_alerts()
         self.dispatcher = self._make_dispatcher()
         self.intake = StoreIntake(self.store, self.clock, self.dispatcher, settings.dialog.zone)
         self.desk = StaffDesk(self.store, self.clock, settings.dialog.language)
@@ -112,6 +114,36 @@ class Service:
             self.dispatcher,
             self.delivery,
             int(settings.dialog.lease_s * 1000),
+            self.alerts,
+        )
+
+    def _make_alerts(self) -> StaffAlerts | None:
+        """Return what alerts staff; None without chats, or where no channel is made for them."""
+        settings, staff = self._settings, self._settings.staff
+        if not (staff.alert_chats and self._network):
+            return None
+        chats: list[Address] = []
+        for chat in staff.alert_chats:
+            name, _, chat_id = chat.partition(":")
+            account = next((a for n, a in self.channels if n == name), None)
+            if account is None:
+                raise ConfigError(
+                    f"staff.alert_chats: there is no channel {name!r}; switch it on or take "
+                    "its chats out"
+                )
+            chats.append(Address(name, account, chat_id))
+        return StaffAlerts(
+            self.store,
+            self.clock,
+            self.channels,
+            self.delivery.deliver,
+            AlertSettings(
+                tuple(chats),
+                int(staff.repeat_after_minutes * 60_000),
+                settings.dialog.language,
+                settings.dialog.zone,
+                staff.console_url,
+            ),
         )
 
     def _make_channels(self, extra: ChannelMaker | None) -> None:
@@ -148,6 +180,7 @@ class Service:
                 dialog.zone,
                 self._settings.consent.required,
                 self._settings.clinic.emergency_place,
+                alert_staff=self.alerts is not None,
             ),
             self.channels,
             self.blobs,
@@ -285,12 +318,13 @@ class Service:
 
     def counts(self) -> Mapping[str, Any]:
         """Return the counters of every part, for `/metrics`."""
-        return {
+        counts: dict[str, Any] = {
             "intake": self.intake.counts,
             "dispatch": self.dispatcher.counts,
             "delivery": self.delivery.counts,
             "writer": self.store.writer.counts,
         }
+        return counts | ({"alerts": self.alerts.counts} if self.alerts else {})
 
 
 def _is_urgent(message: Inbound) -> bool:

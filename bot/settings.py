@@ -110,6 +110,21 @@ class ClinicSettings(_Part):
     emergency_place: str | None = None
 
 
+class StaffSettings(_Part):
+    """How staff hear of an emergency besides the console.
+
+    Attributes:
+        alert_chats: staff chats as ``<channel>:<chat id>``, for example ``telegram:123456``, in
+            the order in which they are tried. Whoever reads there must have started the bot.
+        repeat_after_minutes: a task nobody took for so long is announced in the next chat.
+        console_url: address of the staff console, for the link in an alert.
+    """
+
+    alert_chats: tuple[Annotated[str, Field(pattern=r"^[a-z]+:[\w@.-]{1,128}$")], ...] = ()
+    repeat_after_minutes: Annotated[float, Field(ge=0.1, le=240)] = 5.0
+    console_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+
+
 class LogSettings(_Part):
     """Logging to standard error.
 
@@ -140,6 +155,7 @@ class Settings(BaseSettings):
     consent: ConsentSettings = ConsentSettings()
     dialog: DialogSettings = DialogSettings()
     clinic: ClinicSettings = ClinicSettings()
+    staff: StaffSettings = StaffSettings()
     telegram: TelegramSettings = TelegramSettings()
     webchat: WebChatSettings = WebChatSettings()
     console: ConsoleSettings = ConsoleSettings()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from core.alerts import StaffAlerts
 from core.clock import Clock
 from core.delivery import Delivery
 from core.dispatch import Dispatcher
@@ -36,6 +37,7 @@ class Ticker:
         dispatcher: Dispatcher,
         delivery: Delivery,
         lease_ms: int,
+        alerts: StaffAlerts | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -43,12 +45,15 @@ class Ticker:
         self._delivery = delivery
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         self.lateness_ms = 0
-        for seconds, work in (
+        beats: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (1.0, self.tick_due),
             (1.0, self._sweep),
             (float(_RECOVER_EVERY_S), self._recover),
             (lease_ms / 3000, dispatcher.renew_leases),
-        ):
+        ]
+        if alerts is not None:
+            beats.append((1.0, alerts.tick))
+        for seconds, work in beats:
             self._scheduler.add_job(  # pyright: ignore[reportUnknownMemberType] untyped library
                 _guarded(work),
                 "interval",

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from adapters.console.ports import Counts, Staff, StaffSession, StaffTask, TaskKind
 from core.clock import Clock
 from core.delivery import TASK_DETAIL
+from core.interview import wording
+from core.interview.state import Assessment
 from core.message import Language
 from core.store.inbox import count_inbox
 from core.store.store import Store
@@ -23,6 +25,8 @@ from core.store.tables import (
     staff_task,
 )
 from core.texts import text
+from core.triage.verdict import explain
+from core.triage.verdict import from_json as verdict_from_json
 from core.urgency import Urgency
 
 NOTE = "staff_task.note"
@@ -181,16 +185,33 @@ class StaffDesk:
         if detail.get("flags"):
             names = [text(self._language, f"desk.flags.{flag}") for flag in detail["flags"]]
             summary = f"{summary} {'、'.join(names)}"
+        if assessed := detail.get("assessment"):
+            slots = Assessment.from_json(assessed).slots
+            summary = f"{summary} {wording.summary(slots, self._language)}"
         return StaffTask(
             row["id"],
             _KINDS[row["kind"]],
             Urgency(row["urgency"]),
             row["created_at_ms"],
-            f"P-{row['patient_id']}",
+            # A staff chat that never wrote to us has no patient.
+            f"P-{row['patient_id']}" if row["patient_id"] else "-",
             row["channel"],
             summary,
             claimed_by=row["claimed_name"],
+            basis=self._basis(detail),
+            patient_said=row["patient_said"] or "",
+            patient_said_at_ms=row["patient_said_at_ms"] or 0,
         )
+
+    def _basis(self, detail: dict[str, Any]) -> str:
+        """Return what the patient is told when they ask "why?", as the staff read it."""
+        if verdict := detail.get("verdict"):
+            said = explain(verdict_from_json(verdict), self._language, to="staff")
+        elif assessed := detail.get("assessment"):
+            said = wording.because(Assessment.from_json(assessed), self._language)
+        else:
+            return ""
+        return said
 
     async def claim(self, task_id: int, *, by: int, at_ms: int) -> bool:
         """Take a task; False when somebody else has it or it is closed."""
@@ -214,6 +235,8 @@ def _open_tasks(connection: Connection, _argument: None) -> list[dict[str, Any]]
             staff_task.c.urgency,
             staff_task.c.created_at_ms,
             staff_task.c.detail_sealed,
+            staff_task.c.patient_said,
+            staff_task.c.patient_said_at_ms,
             conversation.c.patient_id,
             conversation.c.channel,
             staff.c.name.label("claimed_name"),
@@ -237,7 +260,7 @@ def _claim_tasks(connection: Connection, claims: Sequence[tuple[int, int, int]])
                 (staff_task.c.state == "open")
                 | ((staff_task.c.state == "claimed") & (staff_task.c.claimed_by == by)),
             )
-            .values(state="claimed", claimed_by=by, changed_at_ms=at_ms)
+            .values(state="claimed", claimed_by=by, changed_at_ms=at_ms, alert_due_ms=None)
         )
         results.append(changed.rowcount == 1)
     return results
@@ -251,7 +274,13 @@ def _close_tasks(
         changed = connection.execute(
             update(staff_task)
             .where(staff_task.c.id == task_id, staff_task.c.state != "done")
-            .values(state="done", claimed_by=by, note_sealed=note, changed_at_ms=at_ms)
+            .values(
+                state="done",
+                claimed_by=by,
+                note_sealed=note,
+                changed_at_ms=at_ms,
+                alert_due_ms=None,
+            )
         )
         results.append(changed.rowcount == 1)
     return results

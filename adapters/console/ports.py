@@ -93,6 +93,9 @@ class StaffTask:
         channel: where the patient writes.
         summary: what it is about, in one or two sentences; may hold the patient's words.
         claimed_by: name of who took it, or None.
+        basis: what an emergency rests on: the words that counted and the rules' version.
+        patient_said: what the patient said about it since (``going`` …), or "".
+        patient_said_at_ms: when.
     """
 
     id: int
@@ -104,6 +107,9 @@ class StaffTask:
     summary: str
     due_at_ms: int | None = None
     claimed_by: str | None = None
+    basis: str = ""
+    patient_said: str = ""
+    patient_said_at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,7 @@ class Today:
             "waits": waiting_time(now - task.opened_at_ms, say),
             "opened": self._time(task.opened_at_ms),
             "due": self._time(task.due_at_ms) if task.due_at_ms is not None else "",
+            "said_at": self._time(task.patient_said_at_ms),
             "is_late": task.due_at_ms is not None and task.due_at_ms < now,
         }
 

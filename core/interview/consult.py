@@ -24,12 +24,19 @@ from core.reply import Button, Paragraph, Reply, paragraph
 from core.texts import text as say
 from core.urgency import Urgency
 
+Kept = Mapping[str, Mapping[str, str]]
+
 _RECAP_AFTER_MS = 6 * 3_600_000
 _ENDED_FOR_MS = 24 * 3_600_000  # a later new symptom starts a consult of its own
 _FORGET_AFTER_MS = 7 * 24 * 3_600_000
 _ACTION = re.compile(r"v1:ask:(\w+):(\w+)")
 # What stays true from one complaint to the next of the same person.
 _LASTING = ("person", "diabetes", "blood_pressure", "glaucoma", "myopia", "retina_check")
+# Patterns of `talk.yaml` that are parts of an answer, or read elsewhere.
+NOT_INTENTS = frozenset(
+    {"skip", "affirm", "deny", "education", "personal", "correct", "about_eyes"}
+    | {"why", "going", "arrived", "seen", "distress", "calm"}
+)
 # Who and when alone make no complaint.
 _CONTEXT = frozenset({"person", "age", "recent", "onset", "eye", "trend", "purpose"})
 
@@ -50,7 +57,8 @@ def advance(
     button: str | None,
     language: Language,
     now_ms: int,
-    kept: Mapping[str, str] | None = None,
+    kept: Kept | None = None,
+    floor: Urgency = Urgency.NONE,
 ) -> Step:
     """Take one message or button and return what to say.
 
@@ -60,19 +68,25 @@ def advance(
         button: the pressed button's action, or None.
         language: the person's language.
         now_ms: the present, UTC epoch milliseconds.
-        kept: slots the person agreed to have kept (diabetes, glaucoma …); they hold for the
-            person `kept` is about (its own ``person``, default ``self``).
+        kept: what is known about each person from before (`core.interview.known.facts`).
+        floor: class of a red flag that is still open; no assessment is less urgent.
     """
     data = load()
     state = _still_valid(state, data, now_ms)
-    turn = _Turn(data, language, now_ms, dict(kept or {}))
+    turn = _Turn(data, language, now_ms, kept or {}, floor)
     if button is not None:
         return turn.on_button(state, button)
     return turn.on_text(state, text)
 
 
 def after_reading(
-    state: ConsultState | None, reading: Reading, *, language: Language, now_ms: int
+    state: ConsultState | None,
+    reading: Reading,
+    *,
+    language: Language,
+    now_ms: int,
+    kept: Kept | None = None,
+    floor: Urgency = Urgency.NONE,
 ) -> Step:
     """Say and ask what follows from a photo; what the person feels goes before the picture.
 
@@ -80,7 +94,7 @@ def after_reading(
     """
     data = load()
     state = _still_valid(state, data, now_ms)
-    turn = _Turn(data, language, now_ms, {})
+    turn = _Turn(data, language, now_ms, kept or {}, floor)
     result = photo_result(reading)
     if result == "not_fundus":
         said = say(language, "interview.reading.not_fundus")
@@ -101,6 +115,13 @@ def after_reading(
         slots["photo"] = result  # the other eye's better photo does not undo this one's
     after = replace(before, slots=slots, ended=False, updated_at_ms=now_ms)
     return turn.repeat(after, said) if before.pending else turn.go_on(after, said=said)
+
+
+def reask(state: ConsultState | None, language: Language, now_ms: int) -> Step:
+    """Show the open question again, after something else was answered."""
+    data = load()
+    turn = _Turn(data, language, now_ms, {}, Urgency.NONE)
+    return turn.repeat(_still_valid(state, data, now_ms), say(language, "interview.line.back_to"))
 
 
 _PHOTO_RANK = {"normal": 0, "ungradable": 1, "borderline": 2, "refer": 3, "refer_soon": 4}
@@ -140,7 +161,8 @@ class _Turn:
     data: ConsultData
     language: Language
     now_ms: int
-    kept: dict[str, str]
+    kept: Kept
+    floor: Urgency
 
     # -- input ---------------------------------------------------------------------------
 
@@ -181,6 +203,10 @@ class _Turn:
             return Step((wording.talk(intent, self.language),), state)
         if complaint_of(found, self.data):
             return self._begin(state, found)
+        if state and self._corrected(state, plain, found):
+            return self._begin(state, found)
+        if self._is_own_eyes(plain, found):
+            return self._unclear(state, found)
         if hit := self._hit(text):
             return self._aside(state, self._teach(hit))
         return Step((wording.talk("lost" if plain else "empty", self.language),), state)
@@ -192,6 +218,9 @@ class _Turn:
         if intent in ("stop", "refuse"):
             return self._stop(state)
         slot = self.data.slots[pending]
+        settles = slot.covers | {pending}
+        if self._corrected(state, plain, found) and settles.isdisjoint(found):
+            return self._correct(state, found)
         choices = wording.labels(pending, self.language, self.data, self._facts(state))
         value = direct_answer(text, slot, choices, self.data)
         if value is not None:
@@ -208,16 +237,16 @@ class _Turn:
             before = replace(state, slots={**state.slots, **found})
             if state.retried or self._enough(before):
                 return self._merge(state, found if self._enough(before) else facts)
-        if found:
-            state = replace(state, slots={**state.slots, **found})
+        if any(state.slots.get(k) != v for k, v in found.items()):
+            return self._correct(state, found)
         again = say(self.language, "interview.line.again")
-        return self.repeat(replace(state, retried=True, updated_at_ms=self.now_ms), again)
+        return self.repeat(replace(state, retried=True), again)
 
     # -- what was meant ------------------------------------------------------------------
 
     def _intent(self, plain: str) -> str | None:
         talk = self.data.talk
-        names = (n for n in talk if n not in ("skip", "affirm", "deny", "education", "personal"))
+        names = (name for name in talk if name not in NOT_INTENTS)
         return next((name for name in names if talk[name].search(plain)), None)
 
     def _tells_of_eyes(self, found: Mapping[str, str]) -> bool:
@@ -230,6 +259,18 @@ class _Turn:
             return False
         personal = talk["personal"].search(plain) or "onset" in found or "person" in found
         return not (personal and self._tells_of_eyes(found))
+
+    def _corrected(self, state: ConsultState, plain: str, found: Mapping[str, str]) -> bool:
+        """Tell whether words take back something that was said ("no, the left one")."""
+        changed = any(state.slots.get(k, v) != v for k, v in found.items())
+        return changed and bool(self.data.talk["correct"].search(plain))
+
+    def _is_own_eyes(self, plain: str, found: Mapping[str, str]) -> bool:
+        """Tell whether somebody tells of eyes in words nobody here knows."""
+        talk = self.data.talk
+        if not talk["about_eyes"].search(plain) or talk["education"].search(plain):
+            return False
+        return bool(talk["personal"].search(plain)) or bool(found)
 
     def _hit(self, text: str) -> Hit | None:
         return next(iter(search(text, self.language, k=1)), None)
@@ -252,14 +293,33 @@ class _Turn:
             return self._merge(fresh, found, first=True)
         return self.go_on(replace(state, ended=False, slots={**state.slots, **found}))
 
+    def _correct(self, state: ConsultState, found: Mapping[str, str]) -> Step:
+        """Note what was put right, or added, and come back to the open question."""
+        after = replace(
+            state, slots=with_implied({**state.slots, **found}, self.data), retried=False
+        )
+        said = wording.about("put_right", found, self.language)
+        if self._enough(after):
+            return self.go_on(after, said=said)
+        return self.repeat(after, said)
+
+    def _unclear(self, state: ConsultState | None, found: dict[str, str]) -> Step:
+        """Ask what it mainly is, and keep what was understood beside it."""
+        person = found.get("person", "self")
+        lasting: dict[str, str] = {}
+        if state and state.slots.get("person", "self") == person:
+            lasting = {k: v for k, v in state.slots.items() if k in _LASTING}
+        fresh = ConsultState(self.now_ms, self.now_ms, slots={**lasting, **found})
+        return self._ask_complaint(say(self.language, "interview.line.unclear"), fresh)
+
     def _merge(self, state: ConsultState, found: dict[str, str], *, first: bool = False) -> Step:
         if not first and self._is_about_another(state, found):
             state, first = ConsultState(self.now_ms, self.now_ms), True
         said: list[str] = []
         if first:
             said.append(wording.about("understood", found, self.language))
-        elif self.now_ms - state.updated_at_ms > _RECAP_AFTER_MS:
-            said.append(wording.about("recap", state.slots, self.language))
+        else:
+            said.append(self._recap(state))
         slots = with_implied({**state.slots, **found}, self.data)
         return self.go_on(replace(state, slots=slots), said="\n".join(s for s in said if s))
 
@@ -273,10 +333,7 @@ class _Turn:
         return person is not None or complaint.id != state.complaint
 
     def _facts(self, state: ConsultState) -> dict[str, str]:
-        about = self.kept.get("person", "self")
-        same = state.slots.get("person", "self") == about
-        kept = {k: v for k, v in self.kept.items() if same and k in self.data.slots}
-        return {**kept, **state.slots}
+        return {**self.kept.get(state.slots.get("person", "self"), {}), **state.slots}
 
     def _complaint(self, state: ConsultState) -> Complaint | None:
         return complaint_of(state.slots, self.data) or complaint_named(state.complaint, self.data)
@@ -317,8 +374,9 @@ class _Turn:
 
     def _ask_complaint(self, said: str = "", state: ConsultState | None = None) -> Step:
         state = state or ConsultState(self.now_ms, self.now_ms)
-        if "complaint" in state.asked:
-            return self._conclude(state)
+        if "complaint" in state.asked:  # still unclear: the questions that fit any complaint
+            other = replace(state, slots={**state.slots, "complaint": "other"}, complaint="other")
+            return self.go_on(other, said=said)
         asked = replace(state, pending="complaint", asked=(*state.asked, "complaint"))
         reply = wording.question("complaint", self.language, self.data, {}, before=(said,))
         return Step((reply,), asked)
@@ -327,19 +385,35 @@ class _Turn:
         complaint = self._complaint(state)
         facts = self._facts(state)
         judged = judge(facts, complaint, self.data, stopped=stopped)
-        rule = judged.rule
+        judged = replace(judged, floor=self.floor)
+        rule, urgency = judged.rule, judged.urgency
         ended = replace(state, pending=None, ended=True)
         if state.urgency and (
-            state.urgency.rank < rule.urgency.rank or state.reason == rule.id
+            state.urgency.rank < urgency.rank
+            or (state.urgency is urgency and state.reason == rule.id)
         ):  # a class once given is not lowered by what is said after it
             return Step((self._unchanged(state.urgency, said),), ended)
-        ended = replace(ended, urgency=rule.urgency, reason=rule.id)
+        ended = replace(ended, urgency=urgency, reason=rule.id)
         reply = wording.assessment(judged, complaint, facts, self.language)
         if said and "photo" in facts:
             reply = replace(reply, blocks=(*_lines(said), *reply.blocks))
         compound = {n for n, s in self.data.slots.items() if s.covers} | {"complaint", "purpose"}
         slots = {k: v for k, v in facts.items() if k not in compound}
-        return Step((reply,), ended, Assessment(rule.urgency, rule.id, slots))
+        counted = {k: slots[k] for k in rule.when if slots.get(k) in rule.when[k]}
+        return Step(
+            (reply,),
+            ended,
+            Assessment(
+                urgency,
+                rule.id,
+                slots,
+                counted,
+                judged.raised_by,
+                is_guess=judged.is_guess,
+                is_floored=judged.is_floored,
+                version=self.data.version,
+            ),
+        )
 
     def _enough(self, state: ConsultState) -> bool:
         complaint = self._complaint(state)
@@ -354,20 +428,30 @@ class _Turn:
         if state is None or state.pending is None:
             return Step((Reply("answer", _lines(said)),), state)
         reply = wording.question(
-            state.pending, self.language, self.data, self._facts(state), before=(said,)
+            state.pending,
+            self.language,
+            self.data,
+            self._facts(state),
+            before=(self._recap(state), said),
         )
-        return Step((reply,), state)
+        return Step((reply,), replace(state, updated_at_ms=self.now_ms))
 
     def _aside(self, state: ConsultState | None, reply: Reply) -> Step:
         """Answer something else, then come back to the open question."""
         if state is None or state.pending is None or state.ended:
             return Step((reply,), state)
-        back = say(self.language, "interview.line.back_to")
+        back = self._recap(state) or say(self.language, "interview.line.back_to")
         shown = wording.question(
             state.pending, self.language, self.data, self._facts(state), before=(back,)
         )
         kept = replace(state, updated_at_ms=self.now_ms)
         return Step((replace(reply, buttons=()), shown), kept)
+
+    def _recap(self, state: ConsultState) -> str:
+        """Return what was said before, when it is hours ago; else ""."""
+        if self.now_ms - state.updated_at_ms <= _RECAP_AFTER_MS:
+            return ""
+        return wording.about("recap", state.slots, self.language)
 
     def _stop(self, state: ConsultState | None) -> Step:
         if state is None or (state.complaint is None and not state.ended):

@@ -7,13 +7,15 @@ hold is more urgent than the one that holds already.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.interview.slots import SKIPPED, UNSURE, Complaint, ConsultData, Rule
-from core.urgency import Urgency
+from core.urgency import Urgency, most_urgent
 
 MAX_QUESTIONS = 8  # specification §3
 # How far an unanswered question may raise the class: never to `immediate` on a guess.
+# Classes that an escalator raises to the one before; `immediate` is the most urgent already.
+_RAISED = (Urgency.IMMEDIATE, Urgency.SAME_DAY, Urgency.WITHIN_48_H, Urgency.TWO_WEEKS)
 _UNKNOWN_UP_TO = {SKIPPED: Urgency.SAME_DAY, UNSURE: Urgency.WITHIN_48_H}
 
 
@@ -25,11 +27,28 @@ class Judgement:
         rule: the rule, or a complaint's default.
         is_default: no rule holds; every question may still matter.
         is_guess: the rule rests on a question that was skipped.
+        raised_by: slots of the person that made the class one more urgent than the rule's.
+        floor: class of a red flag that is still open; nothing less urgent is said.
     """
 
     rule: Rule
     is_default: bool
     is_guess: bool
+    raised_by: tuple[str, ...] = ()
+    floor: Urgency = Urgency.NONE
+
+    @property
+    def urgency(self) -> Urgency:
+        """The class to say."""
+        own = self.rule.urgency
+        if self.raised_by:
+            own = _RAISED[_RAISED.index(own) - 1]
+        return most_urgent(own, self.floor)
+
+    @property
+    def is_floored(self) -> bool:
+        """Whether the open red flag is more urgent than what this complaint gives."""
+        return self.floor.rank < replace(self, floor=Urgency.NONE).urgency.rank
 
 
 def complaint_of(slots: Mapping[str, str], data: ConsultData) -> Complaint | None:
@@ -86,6 +105,33 @@ def judge(
         stopped: the person wants the result now: questions that were not asked count as their
             worst, as far as "within two weeks" (specification §3, stop rule c and d).
     """
+    found = _judge(slots, complaint, data, stopped=stopped)
+    raised = _raised_by(found, slots, data)
+    return replace(found, raised_by=raised) if raised else found
+
+
+def _raised_by(found: Judgement, slots: Mapping[str, str], data: ConsultData) -> tuple[str, ...]:
+    """Return the escalators of specification §2 that hold; a guess never becomes `immediate`."""
+    up_to = Urgency.WITHIN_48_H if found.is_guess else Urgency.SAME_DAY
+    if found.rule.urgency not in _RAISED or found.rule.urgency.rank < up_to.rank:
+        return ()
+    asks = found.rule.when.keys()
+    return tuple(
+        e.slot
+        for e in data.escalators
+        if slots.get(e.slot) in e.values
+        and e.slot not in asks
+        and (not e.only_if or not e.only_if.isdisjoint(asks))
+    )
+
+
+def _judge(
+    slots: Mapping[str, str],
+    complaint: Complaint | None,
+    data: ConsultData,
+    *,
+    stopped: bool,
+) -> Judgement:
     unasked = frozenset(complaint.ask if stopped and complaint else ())
     best: tuple[tuple[int, bool], Judgement] | None = None
     for rule in data.rules:

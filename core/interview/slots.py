@@ -38,6 +38,7 @@ class Slot:
     implies: Mapping[str, Mapping[str, str]]
     covers: frozenset[str]
     only_if: Mapping[str, frozenset[str]]
+    keep_days: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,18 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Escalator:
+    """What makes a class one more urgent, when `values` of `slot` hold (specification §2).
+
+    `only_if` names slots one of which the deciding rule must ask for; empty = any rule.
+    """
+
+    slot: str
+    values: frozenset[str]
+    only_if: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class ConsultData:
     """Everything the guided consult knows."""
 
@@ -71,6 +84,7 @@ class ConsultData:
     rules: tuple[Rule, ...]
     defaults: Mapping[str, Rule]
     talk: Mapping[str, re.Pattern[str]]
+    escalators: tuple[Escalator, ...]
     version: str
 
 
@@ -92,6 +106,7 @@ def _slot(name: str, raw: dict[str, Any]) -> Slot:
         implies=raw.get("implies", {}),
         covers=frozenset(raw.get("covers", ())),
         only_if=_conditions(raw.get("only_if", {})),
+        keep_days=raw.get("keep_days", {}),
     )
 
 
@@ -111,39 +126,52 @@ def _rule(raw: Mapping[str, Any]) -> Rule:
 
 def _check(data: ConsultData) -> ConsultData:
     """Raise `Bug` when the files name a slot or value that does not exist."""
-
-    def known(where: str, slot: str, values: Iterable[str] = ()) -> None:
-        if slot not in data.slots:
-            raise Bug(f"{where}: there is no slot {slot!r} in slots.yaml")
-        for value in values:
-            if value not in data.slots[slot].values:
-                raise Bug(f"{where}: slot {slot!r} has no value {value!r}")
-
     for slot in data.slots.values():
-        where = f"slots.yaml, slot {slot.name!r}"
-        named = (slot.affirm, slot.deny, slot.negated, *slot.buttons, *slot.implies, *slot.answers)
-        known(where, slot.name, (v for v in named if v))
-        for effect in slot.implies.values():
-            for other, value in effect.items():
-                known(where, other, (value,))
-        for other in slot.covers:
-            known(where, other)
-        for other, values in slot.only_if.items():
-            known(where, other, values)
+        _check_slot(slot, data)
     for complaint in data.complaints:
         where = f"slots.yaml, complaint {complaint.id!r}"
-        for slot_name, values in complaint.conditions.items():
-            known(where, slot_name, values)
+        _check_conditions(where, complaint.conditions, data)
         for slot_name in (*complaint.ask, *complaint.inform):
-            known(where, slot_name)
+            _check_known(where, slot_name, (), data)
             if not data.slots[slot_name].buttons:
                 raise Bug(f"{where} asks {slot_name!r}, which has no buttons")
     for rule in data.rules:
-        for slot_name, values in rule.when.items():
-            known(f"rules.yaml, rule {rule.id!r}", slot_name, values)
+        _check_conditions(f"rules.yaml, rule {rule.id!r}", rule.when, data)
+    for escalator in data.escalators:
+        _check_known("rules.yaml, escalators", escalator.slot, escalator.values, data)
+        _check_conditions(
+            "rules.yaml, escalators", dict.fromkeys(escalator.only_if, frozenset()), data
+        )
     if "any" not in data.defaults:
         raise Bug("rules.yaml: defaults need an entry 'any'")
     return data
+
+
+def _check_slot(slot: Slot, data: ConsultData) -> None:
+    where = f"slots.yaml, slot {slot.name!r}"
+    named = (slot.affirm, slot.deny, slot.negated, *slot.buttons, *slot.implies, *slot.answers)
+    _check_known(where, slot.name, (v for v in (*named, *slot.keep_days) if v), data)
+    for effect in slot.implies.values():
+        for other, value in effect.items():
+            _check_known(where, other, (value,), data)
+    for other in slot.covers:
+        _check_known(where, other, (), data)
+    _check_conditions(where, slot.only_if, data)
+
+
+def _check_conditions(
+    where: str, conditions: Mapping[str, frozenset[str]], data: ConsultData
+) -> None:
+    for slot_name, values in conditions.items():
+        _check_known(where, slot_name, values, data)
+
+
+def _check_known(where: str, slot: str, values: Iterable[str], data: ConsultData) -> None:
+    if slot not in data.slots:
+        raise Bug(f"{where}: there is no slot {slot!r} in slots.yaml")
+    for value in values:
+        if value not in data.slots[slot].values:
+            raise Bug(f"{where}: slot {slot!r} has no value {value!r}")
 
 
 @cache
@@ -180,6 +208,10 @@ def load() -> ConsultData:
                 for name, terms in talk.items()
                 if name != "version"
             },
+            escalators=tuple(
+                Escalator(e["slot"], frozenset(e["values"]), frozenset(e.get("only_if", ())))
+                for e in rules["escalators"]
+            ),
             version=f"{slots['version']}.{rules['version']}",
         )
     )

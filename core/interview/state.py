@@ -66,8 +66,30 @@ class Assessment:
         urgency: how soon to be seen.
         reason: id of the rule that decided, for example ``diabetes_no_recent_photo``.
         slots: what is known, for the record and for staff; skipped questions as ``skip``.
+        counted: the slots that the rule rests on.
+        raised_by: slots of the person that made the class one more urgent.
+        is_guess: a question without an answer was counted as its worst.
+        is_floored: the class is that of a red flag which was open before.
+        version: of the consult's data.
     """
 
     urgency: Urgency
     reason: str
     slots: Mapping[str, str]
+    counted: Mapping[str, str] = field(default_factory=_no_slots)
+    raised_by: tuple[str, ...] = ()
+    is_guess: bool = False
+    is_floored: bool = False
+    version: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready form that `from_json` reads back equal."""
+        return asdict(replace(self, slots=dict(self.slots), counted=dict(self.counted)))
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Assessment:
+        """Read back what `to_json` wrote."""
+        fields: dict[str, Any] = dict(data)
+        fields["urgency"] = Urgency(fields["urgency"])
+        fields["raised_by"] = tuple(fields["raised_by"])
+        return Assessment(**fields)

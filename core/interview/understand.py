@@ -122,12 +122,11 @@ def direct_answer(
     for value, label in labels.items():
         if plain == normalise(label):
             return value
-    number = re.fullmatch(r"\(?(\d)[.)、]?", plain)
-    if number and 1 <= int(number.group(1)) <= len(labels):
-        return list(labels)[int(number.group(1)) - 1]
-    if slot.name == "pain" and (score := re.fullmatch(r"(\d{1,2})(?: ?分| ?/ ?10)?", plain)):
-        points = int(score.group(1))
+    if slot.name == "pain" and (points := _pain_points(plain)) is not None:
         return "none" if points == 0 else "severe" if points >= 7 else "mild"
+    chosen = _chosen(plain)
+    if chosen is not None and 1 <= chosen <= len(labels):
+        return list(labels)[chosen - 1]
     for value, pattern in slot.answers.items():
         if pattern.search(plain):
             return value
@@ -142,6 +141,40 @@ def direct_answer(
     return None
 
 
+_COUNT = r"(\d{1,2}|[零一二两三四五六七八九十]|[a-z]+)"
+_ABOUT = r"(?:大概|大约|差不多|可能|也就|有个?|就|maybe|about|around|like|it'?s|a|an| )*"
+_POINTS = re.compile(
+    rf"{_ABOUT}{_COUNT}(?: ?(?:到|至|、|-|~|or|to)? ?{_COUNT})? ?(?:分|/ ?10|out of (?:10|ten))"
+    r"[的吧左右多啊样子,. ]*"
+)
+_CHOSEN = re.compile(
+    r"\(?(\d)[.)、]?|(?:选|就|是)*第?([一二三四五六七八1-8])(?:个|项|种)"
+    r"|(?:option|number|no\.?|choice) ?(\d|[a-z]+)|(?:the )?([a-z]+)(?: one| option)"
+)
+_ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "last": 0}
+
+
+def _pain_points(plain: str) -> float | None:
+    """Return points of pain from 0 to 10 ("七八分", "six out of ten"); the higher of two."""
+    match = _POINTS.fullmatch(plain)
+    if match is None:
+        return None
+    counts = [n for part in match.groups() if part and (n := number_in(part)) is not None]
+    return max((n for n in counts if n <= 10), default=None)
+
+
+def _chosen(plain: str) -> int | None:
+    """Return which of the shown answers was picked, from 1 ("2", "第二个", "the second one")."""
+    match = _CHOSEN.fullmatch(plain)
+    if match is None:
+        return None
+    word = next(part for part in match.groups() if part)
+    if word in _ORDINALS:
+        return _ORDINALS[word]
+    number = number_in(word)
+    return int(number) if number is not None else None
+
+
 def settle(name: str, value: str, known: Mapping[str, str], data: ConsultData) -> dict[str, str]:
     """Return what an answer to a question settles.
 
@@ -153,3 +186,37 @@ def settle(name: str, value: str, known: Mapping[str, str], data: ConsultData) -
         return {name: SKIPPED, **dict.fromkeys(unknown, UNSURE)}
     said = with_implied({name: value}, data)
     return {k: v for k, v in said.items() if k == name or v not in ("no", "none") or k not in known}
+
+
+_DIGITS = {c: n for n, c in enumerate("零一二三四五六七八九")} | {"两": 2}
+_UP_TO_TWENTY = """zero one two three four five six seven eight nine ten eleven twelve
+thirteen fourteen fifteen sixteen seventeen eighteen nineteen"""
+_ENGLISH = {word: float(n) for n, word in enumerate(_UP_TO_TWENTY.split())} | {
+    "twenty": 20.0,
+    "thirty": 30.0,
+    "forty": 40.0,
+    "fifty": 50.0,
+    "sixty": 60.0,
+    "seventy": 70.0,
+    "eighty": 80.0,
+    "ninety": 90.0,
+    "a": 1.0,
+    "an": 1.0,
+    "half": 0.5,
+}
+
+
+def number_in(word: str) -> float | None:
+    """Return the number that one word writes ("7", "十二", "两", "半", "six"), or None."""
+    if word.isdigit():
+        return float(word)
+    if word in _ENGLISH:
+        return _ENGLISH[word]
+    if word == "半":
+        return 0.5
+    tens, ten, ones = word.partition("十")
+    if not ten:
+        return float(_DIGITS[word]) if word in _DIGITS else None
+    if any(part and part not in _DIGITS for part in (tens, ones)):
+        return None
+    return 10.0 * _DIGITS.get(tens or "一", 1) + _DIGITS.get(ones or "零", 0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from core.interview.judge import Judgement
 from core.interview.slots import SKIPPED, Complaint, ConsultData
+from core.interview.state import Assessment
 from core.message import Language
 from core.reply import (
     Block,
@@ -131,17 +132,21 @@ def assessment(
 ) -> Reply:
     """Return the end of a consult: how soon, what it may be, what to do, what to watch for."""
     rule = judgement.rule
-    urgency = rule.urgency
+    urgency = judgement.urgency
     say = "unknown" if judgement.is_guess else rule.say
-    todo = catalogue(language).get(f"interview.result.{say}.do") or text(
-        language, f"interview.do.{urgency}"
-    )
+    todo = text(language, f"interview.do.{urgency}")
+    if urgency is rule.urgency:  # a raised class has no "within two weeks" in its advice
+        todo = catalogue(language).get(f"interview.result.{say}.do", todo)
     summed_up = about("based_on", {k: v for k, v in slots.items() if k != "person"}, language)
     lines: list[Block] = [
         Paragraph((Bold(text(language, f"interview.class.{urgency}.head")),)),
         *([paragraph(summed_up)] if summed_up else []),
         paragraph(text(language, f"interview.result.{say}.may")),
     ]
+    if raised := raised_by(judgement.raised_by, language):
+        lines.append(paragraph(raised))
+    if judgement.is_floored:
+        lines.append(paragraph(text(language, "interview.line.floor")))
     lines += [Heading(text(language, "interview.line.do")), _bullets(todo)]
     if urgency is not Urgency.IMMEDIATE:
         watch = text(language, f"interview.watch.{_safety_net(slots, rule.say)}")
@@ -154,7 +159,45 @@ def assessment(
     if rule.article:
         learn = Button(text(language, "interview.button.learn"), f"v1:ask:learn:{rule.article}")
         buttons.append(learn)
-    return Reply("assessment", tuple(lines), (tuple(buttons),))
+    rows = [tuple(buttons), (Button(text(language, "triage.button.why"), "v1:triage:why"),)]
+    if urgency.rank <= Urgency.SAME_DAY.rank:
+        answers = ("going", "not_now")
+        rows.insert(
+            0,
+            tuple(
+                Button(text(language, f"triage.button.{name}"), f"v1:triage:{name}")
+                for name in answers
+            ),
+        )
+    return Reply("assessment", tuple(lines), tuple(rows))
+
+
+def because(assessment: Assessment, language: Language) -> str:
+    """Say in plain words what an assessment rests on ("why this advice")."""
+    lines: list[str] = []
+    counted = summary({k: v for k, v in assessment.counted.items() if k != "person"}, language)
+    if assessment.is_floored:
+        lines.append(text(language, "interview.line.floor"))
+    elif counted:
+        lines.append(text(language, "interview.why.counted", what=counted))
+    if assessment.is_guess:
+        lines.append(text(language, "interview.why.guess"))
+    raised = raised_by(assessment.raised_by, language)
+    lines += [raised] if raised else []
+    head = text(language, f"interview.class.{assessment.urgency}.head")
+    lines.append(text(language, "interview.why.so", head=head))
+    version = f"{assessment.reason}, {assessment.version}"
+    lines.append(text(language, "interview.why.version", version=version))
+    return "\n".join(lines)
+
+
+def raised_by(slots: tuple[str, ...], language: Language) -> str:
+    """Say which facts about the person made the class one more urgent, or ""."""
+    if not slots:
+        return ""
+    words = [text(language, f"interview.raised.{name}") for name in slots]
+    joined = text(language, "triage.explain.and").join(words)
+    return text(language, "triage.explain.escalated", words=joined)
 
 
 def talk(intent: str, language: Language, *, kind: ReplyKind = "answer", **fields: str) -> Reply:

@@ -17,6 +17,7 @@ from core.store.dialect import insert_ignore
 from core.store.leases import holders
 from core.store.outbox import OutboxRow
 from core.store.tables import (
+    IS_OPEN_TASK,
     consent,
     conversation,
     follow_up,
@@ -90,6 +91,7 @@ class Completion:
         reminder_again_ms: not handled after all: it is due again at this time.
         timers: name and due time of delays to start; None as time cancels one.
         discard: attachments to forget once this is committed (not a row).
+        patient_said: what the patient said about their open emergency tasks, for staff to see.
         follow_on: message id, sequence and sealed body of messages to handle next: parts of these
             ones that had to wait for something more urgent.
     """
@@ -115,6 +117,7 @@ class Completion:
     timers: tuple[tuple[str, int | None], ...] = ()
     discard: tuple[Attachment, ...] = ()
     follow_on: tuple[tuple[str, int, bytes], ...] = ()
+    patient_said: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,7 @@ def complete(connection: Connection, completions: Sequence[Completion]) -> list[
     _insert(connection, consent, mine, "consents")
     _insert(connection, photo, mine, "photos")
     _insert(connection, staff_task, mine, "tasks")
+    _note_on_tasks(connection, mine)
     _set_timers(connection, mine)
     _put_follow_ons(connection, mine)
     _finish_reminders(connection, mine)
@@ -359,6 +363,20 @@ def _set_timers(connection: Connection, completions: Sequence[Completion]) -> No
                     timer.insert(),
                     {"conversation_id": c.conversation_id, "name": name, "due_at_ms": due_at_ms},
                 )
+
+
+def _note_on_tasks(connection: Connection, completions: Sequence[Completion]) -> None:
+    for c in completions:
+        if c.patient_said is not None:
+            connection.execute(
+                update(staff_task)
+                .where(
+                    staff_task.c.conversation_id == c.conversation_id,
+                    staff_task.c.kind == "emergency",
+                    IS_OPEN_TASK,
+                )
+                .values(patient_said=c.patient_said, patient_said_at_ms=c.now_ms)
+            )
 
 
 def _put_follow_ons(connection: Connection, completions: Sequence[Completion]) -> None:

@@ -263,6 +263,12 @@ staff_task = Table(
     Column("note_sealed", LargeBinary),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("changed_at_ms", BigInteger, nullable=False),
+    # What the patient said about it since: going, not_now, seen, not_seen (`core.turn.card`).
+    Column("patient_said", String(16)),
+    Column("patient_said_at_ms", BigInteger),
+    # Alerts sent to staff chats so far, and when the next is due; NULL = none (`core.alerts`).
+    Column("alerts", Integer, nullable=False, server_default="0"),
+    Column("alert_due_ms", BigInteger),
     _one_of("kind", "kind", "emergency", "human", "undelivered", "dead_letter", "follow_up"),
     _one_of("state", "state", "open", "claimed", "done"),
     Index(
@@ -271,6 +277,12 @@ staff_task = Table(
         "created_at_ms",
         sqlite_where=text("state <> 'done'"),
         postgresql_where=text("state <> 'done'"),
+    ),
+    Index(
+        "ix_staff_task_alert",
+        "alert_due_ms",
+        sqlite_where=text("alert_due_ms IS NOT NULL"),
+        postgresql_where=text("alert_due_ms IS NOT NULL"),
     ),
 )
 
@@ -307,4 +319,6 @@ fact = Table(
 # database can tell that an index fits, and every send would read the whole outbox.
 IS_WAITING = text("inbox.state = 'pending'")
 IS_UNSENT = text("outbox.state IN ('pending', 'sending')")
+IS_OPEN_TASK = text("staff_task.state <> 'done'")
+IS_TO_ALERT = text("staff_task.alert_due_ms IS NOT NULL")
 IS_TO_COME = text("reminder.state = 'pending'")

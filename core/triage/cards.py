@@ -13,6 +13,8 @@ from core.texts import text
 from core.triage.verdict import Verdict
 from core.urgency import Urgency
 
+SELF_HARM = "self_harm"
+
 ConfirmAnswer = Literal["now_me", "now_other", "just_asking"]
 
 
@@ -27,7 +29,7 @@ def card(verdict: Verdict, language: Language, *, emergency_place: str | None = 
     flag = verdict.flags[0]
     instructions = text(language, f"triage.card.{flag}")
     blocks: list[Block] = []
-    if flag == "self_harm":  # a person in despair is met with words, not with a class of urgency
+    if flag == SELF_HARM:  # a person in despair is met with words, not with a class of urgency
         blocks.append(paragraph(instructions))
     else:
         blocks.append(Heading(text(language, f"triage.heading.{verdict.urgency}")))
@@ -35,27 +37,32 @@ def card(verdict: Verdict, language: Language, *, emergency_place: str | None = 
         if emergency_place:
             blocks.append(paragraph(text(language, "triage.place", place=emergency_place)))
         blocks.append(paragraph(text(language, "triage.closing")))
-        if "self_harm" in verdict.flags:
+        if SELF_HARM in verdict.flags:
             blocks.append(paragraph(text(language, "triage.card.self_harm")))
-    return Reply("emergency", tuple(blocks), (_buttons(language, "going", "not_now", "staff"),))
+    return Reply("emergency", tuple(blocks), _card_buttons(flag, language))
 
 
 def confirm_question(verdict: Verdict, language: Language) -> Reply:
     """Return the one question that settles a doubtful message."""
     if not verdict.flags:
         raise Bug("confirm_question: a verdict without flags has nothing to ask about")
-    buttons = tuple((b,) for b in _buttons(language, "now_me", "now_other", "just_asking"))
-    return say("confirm", text(language, "triage.confirm.question"), buttons=buttons)
+    if verdict.flags[0] == SELF_HARM:
+        question, answers = "self_harm", ("hurting", "now_other", "not_hurting")
+    else:
+        question, answers = "question", ("now_me", "now_other", "just_asking")
+    actions = ("now_me", "now_other", "just_asking")
+    buttons = tuple(
+        (Button(text(language, f"triage.button.{label}"), f"v1:triage:{action}"),)
+        for label, action in zip(answers, actions, strict=True)
+    )
+    return say("confirm", text(language, f"triage.confirm.{question}"), buttons=buttons)
 
 
 def first_aid_line(flags: Sequence[str], language: Language) -> Reply:
     """Return what is sent when the confirm question stays unanswered for five minutes."""
-    return say(
-        "emergency",
-        text(language, "triage.confirm.unanswered"),
-        text(language, f"triage.card.{flags[0]}"),
-        buttons=(_buttons(language, "going", "not_now", "staff"),),
-    )
+    opening = "" if flags[0] == SELF_HARM else text(language, "triage.confirm.unanswered")
+    card_text = text(language, f"triage.card.{flags[0]}")
+    return say("emergency", opening, card_text, buttons=_first_aid_buttons(flags[0], language))
 
 
 def after_confirm(
@@ -69,10 +76,25 @@ def after_confirm(
         settled = replace(
             verdict, action="none", urgency=Urgency.NONE, reasons=(*verdict.reasons, "just_asking")
         )
+        if verdict.flags[0] == SELF_HARM:
+            return settled, say("answer", text(language, "triage.confirm.not_hurting"))
         aid = text(language, f"triage.card.{verdict.flags[0]}")
         return settled, say("answer", text(language, "triage.confirm.just_asking"), aid)
     settled = replace(verdict, action="trigger", reasons=(*verdict.reasons, f"confirmed:{answer}"))
     return settled, card(settled, language)
+
+
+def _card_buttons(flag: str, language: Language) -> tuple[tuple[Button, ...], ...]:
+    if flag == SELF_HARM:  # nobody in despair is asked whether they are on their way
+        return (_buttons(language, "staff", "safe"),)
+    return (_buttons(language, "going", "not_now", "staff"), _buttons(language, "why"))
+
+
+def _first_aid_buttons(flag: str, language: Language) -> tuple[tuple[Button, ...], ...]:
+    """The card's own choices come with the card; here "yes" still brings it."""
+    if flag == SELF_HARM:
+        return (_buttons(language, "staff", "safe"),)
+    return (_buttons(language, "now_me", "now_other", "just_asking"), _buttons(language, "staff"))
 
 
 def _buttons(language: Language, *names: str) -> tuple[Button, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.message import Language
-from core.texts import text
+from core.texts import catalogue, text
 from core.urgency import Urgency
 
 Action = Literal["trigger", "confirm", "none"]
@@ -19,8 +19,8 @@ class Evidence:
     Attributes:
         flag: id of the red flag (clinical specification §2).
         text: the words as the person wrote them.
-        start: where they begin in the message; -1 when they stand in an earlier turn.
-        end: one past their last character; -1 when they stand in an earlier turn.
+        start: where they begin in the message; -1 when they stand in an earlier line.
+        end: one past their last character; -1 when they stand in an earlier line.
     """
 
     flag: str
@@ -42,7 +42,8 @@ class Verdict:
         evidence: the words each flag rests on.
         rule_version: versions of lexicon and rules.
         reasons: how the verdict came about, as words of this engine: ``rule:<flag>``,
-            ``doubt:<why asked>``, ``escalated:<why>``, ``context``, ``net``.
+            ``doubt:<why asked>``, ``escalated:<why>``, ``known:<what was known from before>``,
+            ``net``.
     """
 
     action: Action
@@ -77,20 +78,39 @@ def from_json(data: dict[str, Any]) -> Verdict:
     )
 
 
-def explain(verdict: Verdict, language: Language) -> str:
-    """Say in plain words why this advice was given ("why this advice")."""
+def explain(
+    verdict: Verdict, language: Language, *, to: Literal["patient", "staff"] = "patient"
+) -> str:
+    """Say in plain words why this advice was given ("why this advice").
+
+    Args:
+        verdict: as it was stored with the turn.
+        language: of whoever reads it.
+        to: staff read the same words and version without what is meant to comfort.
+    """
     if verdict.action == "none":
         return text(language, "triage.explain.none")
     said = list(dict.fromkeys(e.text for e in verdict.evidence if e.text.strip()))[:4]
     joined = text(language, "triage.explain.and").join(
         text(language, "triage.explain.quoted", words=words) for words in said
     )
-    lines = [text(language, "triage.explain.said", words=joined)] if said else []
+    whose = "" if to == "patient" else "_staff"
+    lines = [text(language, f"triage.explain.said{whose}", words=joined)] if said else []
     names = text(language, "triage.explain.and").join(
         text(language, f"triage.flag.{flag}") for flag in verdict.flags[:2]
     )
-    lines.append(text(language, f"triage.explain.{verdict.action}", flags=names))
-    if any(r.startswith("escalated:") for r in verdict.reasons):
-        lines.append(text(language, "triage.explain.escalated"))
+    if to == "patient":
+        lines.append(text(language, f"triage.explain.{verdict.action}", flags=names))
+    else:
+        lines.append(names)
+    named = catalogue(language)
+    for kind in ("known", "escalated"):
+        what = [r.removeprefix(f"{kind}:") for r in verdict.reasons if r.startswith(f"{kind}:")]
+        keys = (f"triage.known.{name}" for name in what)
+        words = list(dict.fromkeys(named[key] for key in keys if key in named))
+        if words:
+            joined = text(language, "triage.explain.and").join(words)
+            key = f"known{whose}" if kind == "known" else kind
+            lines.append(text(language, f"triage.explain.{key}", words=joined))
     lines.append(text(language, "triage.explain.version", version=verdict.rule_version))
     return "\n".join(lines)

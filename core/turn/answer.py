@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +10,8 @@ from core.message import Attachment, Inbound, Language
 from core.reply import Reply
 from core.store.completion import FollowUpChange, NewFollowUp
 from core.turn.state import DialogState
+
+_ONE_ALERT_PER_MS = 3_600_000
 
 
 @dataclass(slots=True)
@@ -23,6 +26,9 @@ class Answer:
         outcome: how the messages ended: answered, handed (to staff), refused, ignored.
         replies: what to say, in order.
         verdict: triage verdict as JSON, stored with the patient's words.
+        can_alert: staff have chats in which emergencies are announced.
+        alerting: which of `tasks` are to be announced, by position.
+        patient_said: what the patient said about their open emergency, for staff to see.
         pressed: (label, action) of the buttons that were on offer when the turn began.
     """
 
@@ -31,6 +37,7 @@ class Answer:
     now_ms: int
     zone: str
     pressed: tuple[tuple[str, str], ...] = ()
+    can_alert: bool = False
     outcome: str = "answered"
     replies: list[Reply] = field(default_factory=list[Reply])
     verdict: dict[str, Any] | None = None
@@ -39,6 +46,8 @@ class Answer:
     tasks: list[tuple[str, str, dict[str, Any]]] = field(
         default_factory=list[tuple[str, str, dict[str, Any]]]
     )
+    alerting: set[int] = field(default_factory=set[int])
+    patient_said: str | None = None
     follow_up: NewFollowUp | FollowUpChange | None = None
     reminder_done: int | None = None
     reminder_again_ms: int | None = None
@@ -57,6 +66,22 @@ class Answer:
         """Change the dialog state."""
         self.state = replace(self.state, **changes)
 
-    def tell_staff(self, kind: str, urgency: str, **detail: Any) -> None:
-        """Open a task on the staff worklist; the detail is sealed."""
+    def tell_staff(
+        self, kind: str, urgency: str, *, alert: Sequence[str] = (), **detail: Any
+    ) -> None:
+        """Open a task on the staff worklist; the detail is sealed.
+
+        Args:
+            kind: why it is there, as in `staff_task`.
+            urgency: how soon somebody must act.
+            alert: what staff chats are told of, for example the flags; none of it is announced
+                twice within an hour, unless it became more urgent.
+            detail: what staff need to know.
+        """
         self.tasks.append((kind, urgency, detail))
+        fresh_from = self.now_ms - _ONE_ALERT_PER_MS
+        known = {k: at for k, at in self.state.alerted.items() if at > fresh_from}
+        new = {f"{urgency}:{what}": self.now_ms for what in alert}
+        if self.can_alert and new.keys() - known.keys():
+            self.alerting.add(len(self.tasks) - 1)
+            self.remember(alerted=known | new)

@@ -12,7 +12,7 @@ from core.reply import Bullets, Button, Reply, Text, paragraph, say
 from core.store.completion import FollowUpChange
 from core.store.due import Planned
 from core.texts import text
-from core.turn import consent
+from core.turn import card, consent
 from core.turn.answer import Answer
 from core.turn.words import Command
 
@@ -46,7 +46,7 @@ def run(answer: Answer, command: Command, *, consent_required: bool, plans: list
         case "privacy":
             consent.privacy(answer)
         case "human":
-            ask_staff(answer)
+            card.ask_staff(answer)
         case "reminders":
             answer.say(reminders(answer, plans))
         case "stop":
@@ -86,15 +86,8 @@ def _language(answer: Answer, argument: str) -> None:
 def set_language(answer: Answer, language: Language) -> None:
     """Answer in this language from now on."""
     answer.language = language
-    answer.remember(language=language)
+    answer.remember(language=language, language_chosen=True)
     answer.say(say("notice", text(language, "turn.lang_done")))
-
-
-def ask_staff(answer: Answer) -> None:
-    """Hand the conversation to a person and say so."""
-    answer.tell_staff("human", answer.state.open_urgency or "2_weeks", why="asked")
-    answer.outcome = "handed"
-    answer.say(say("notice", text(answer.language, "turn.human")))
 
 
 def stop_reminders(answer: Answer) -> None:

@@ -77,9 +77,11 @@ def to_completion(
                 "detail_sealed": keys.seal_json(TASK_DETAIL, detail),
                 "created_at_ms": answer.now_ms,
                 "changed_at_ms": answer.now_ms,
+                "alert_due_ms": answer.now_ms if number in answer.alerting else None,
             }
-            for kind, urgency, detail in answer.tasks
+            for number, (kind, urgency, detail) in enumerate(answer.tasks)
         ),
+        patient_said=answer.patient_said,
         follow_up=answer.follow_up,
         reminder_done=answer.reminder_done,
         reminder_again_ms=answer.reminder_again_ms,

@@ -36,6 +36,14 @@ class DialogState:
         consult: state of the guided consult as JSON, or None.
         confirming: triage verdict (JSON) whose "is this happening now?" is open, or None.
         open_urgency: class of the last red flag that was not resolved, or "".
+        open_since_ms: when that card was sent.
+        open_person: whom it was about, as in the interview's slot ``person``.
+        refused: they said "not now" to that card; the risk was stated, and is not stated again.
+        advice: the last verdict or assessment that led to advice, as JSON, for "why?".
+        distress_at_ms: when they last said something about harming themselves, or 0.
+        known: what is known about the people this chat is about (`core.interview.known`).
+        alerted: when staff chats were told of what, for this patient.
+        language_chosen: the language was chosen, not recognised; words do not change it.
         offered: (label, action) of the buttons last shown, for people who type them.
         proposal: follow-up that was proposed and not answered yet, as JSON, or None.
         awaiting: ``plan_date`` (or ``plan_date_again``) while we wait for a date in free text.
@@ -56,6 +64,14 @@ class DialogState:
     consult: dict[str, Any] | None = None
     confirming: dict[str, Any] | None = None
     open_urgency: str = ""
+    open_since_ms: int = 0
+    open_person: str = "self"
+    refused: bool = False
+    advice: dict[str, Any] | None = None
+    distress_at_ms: int = 0
+    known: dict[str, dict[str, list[Any]]] = field(default_factory=dict[str, dict[str, list[Any]]])
+    alerted: dict[str, int] = field(default_factory=dict[str, int])
+    language_chosen: bool = False
     offered: tuple[tuple[str, str], ...] = ()
     proposal: dict[str, Any] | None = None
     awaiting: str | None = None

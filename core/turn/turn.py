@@ -7,7 +7,7 @@ Nothing is written here: effects go through ports, and everything to keep is in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,7 +15,11 @@ from core.clock import Clock
 from core.dispatch import TurnInput
 from core.followup.plan import propose
 from core.gather import Event, Waiting, from_json, to_json
-from core.interview.consult import ConsultState, Step, advance, after_reading
+from core.interview import known
+from core.interview.consult import ConsultState, Step, advance, after_reading, reask
+from core.interview.slots import load
+from core.interview.state import Assessment
+from core.interview.understand import understand
 from core.message import Address, Attachment, Inbound, Language
 from core.ports import Blobs, Channel, FundusReader
 from core.reading import Reading
@@ -24,22 +28,19 @@ from core.store.completion import Completion
 from core.store.due import DueReminder, Planned, planned, reminder_of
 from core.store.store import Store
 from core.texts import text
-from core.triage.cards import after_confirm, card, confirm_question, first_aid_line
+from core.triage.cards import SELF_HARM
 from core.triage.engine import UNCLEAR, ContextLine, assess
-from core.triage.verdict import Verdict
-from core.triage.verdict import from_json as verdict_from_json
 from core.triage.verdict import to_json as verdict_to_json
-from core.turn import commands, consent, followups
+from core.turn import card, commands, consent, followups, why
 from core.turn.answer import Answer
 from core.turn.completion import STATE, to_completion
 from core.turn.photos import Sent, is_picture, read_all, reading_to_json, worst
 from core.turn.state import DialogState
 from core.turn.state import from_json as state_from_json
-from core.turn.words import command_of, language_of, typed_button
+from core.turn.words import command_of, language_of, spoken_language, typed_button
+from core.urgency import Urgency
 
 MAX_TEXT = 20_000
-_CONFIRM_TIMER = "first_aid"
-_CONFIRM_WAIT_MS = 5 * 60_000
 # Longer words than these are a new thought, which the model understands better.
 _SHORT_ANSWER = 24
 
@@ -67,12 +68,14 @@ class TurnSettings:
         zone: IANA zone of the clinic.
         consent_required: ask before anything medical; off only for trials without real patients.
         emergency_place: nearest eye emergency department, shown on the cards, or None.
+        alert_staff: emergencies are announced in staff chats too (`core.alerts`).
     """
 
     language: Language = "zh-Hans"
     zone: str = "Asia/Shanghai"
     consent_required: bool = True
     emergency_place: str | None = None
+    alert_staff: bool = False
 
 
 _Message = tuple[Waiting, Inbound]
@@ -99,6 +102,7 @@ class TurnHandler:
         blobs: where photos and cards go.
         reader: the fundus reader, or None when there is none.
         assistant: the model, or None when no LLM is configured.
+        foresee: told the words before anything looks them up; returns soon and never fails.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class TurnHandler:
         blobs: Blobs,
         reader: FundusReader | None,
         assistant: Assistant | None,
+        foresee: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -118,6 +123,7 @@ class TurnHandler:
         self._blobs = blobs
         self._reader = reader
         self._assistant = assistant
+        self._foresee = foresee
 
     async def __call__(self, turn: TurnInput, lease_token: str) -> Completion:
         """Decide about a turn; see `core.dispatch`."""
@@ -128,6 +134,7 @@ class TurnHandler:
             self._clock.now_ms(),
             state.zone or self._settings.zone,
             state.offered,
+            self._settings.alert_staff,
         )
         channel = self._channels.get((turn.address.channel, turn.address.account))
         if turn.given_up:
@@ -160,12 +167,8 @@ class TurnHandler:
         if event.name == "reminder":
             due: DueReminder | None = await self._store.read(reminder_of, event.ref)
             followups.remind(answer, due)
-        elif event.name == _CONFIRM_TIMER and answer.state.confirming is not None:
-            verdict = verdict_from_json(answer.state.confirming)
-            answer.remember(confirming=None)
-            answer.say(first_aid_line(verdict.flags, answer.language))
         else:
-            answer.outcome = "ignored"
+            card.on_timer(answer, event.name)
 
     # -- what a person sent ----------------------------------------------------------------
 
@@ -182,6 +185,7 @@ class TurnHandler:
             heard.button
             or typed_button(heard.words, answer.state.offered, numbered=numbered)
             or consent.typed_answer(heard.words, answer.state)
+            or card.typed_confirm(heard.words, answer.state)
             or followups.typed_answer(heard.words, answer.state)
         )
         command = None if button else command_of(heard.words)
@@ -196,6 +200,7 @@ class TurnHandler:
         if button is not None:
             await self._on_button(answer, turn, button, channel)
             return
+        self._learn(answer, heard.words)
         if self._triage(answer, heard.words):
             self._ask_consent_after_emergency(answer)
             if answer.replies[0].kind == "emergency":
@@ -205,6 +210,8 @@ class TurnHandler:
             if not heard.attachments:
                 return
             # A doubt about the caption is asked about; the picture is looked at all the same.
+        elif not heard.attachments and self._about_the_card(answer, heard.words):
+            return
         if self._settings.consent_required and not answer.state.granted("health"):
             self._hold(answer, inbounds)
             return
@@ -227,24 +234,15 @@ class TurnHandler:
             case "lang":
                 commands.set_language(answer, "zh-Hans" if action.endswith("zh") else "en")
             case "triage":
-                self._on_triage_button(answer, action)
+                self._on_triage_button(answer, action.rpartition(":")[2])
             case "plan":
                 followups.on_plan_button(answer, action)
             case "remind":
                 followups.on_reminder_button(answer, action)
             case "ask":
-                self._interview(
-                    answer,
-                    lambda state: advance(
-                        state,
-                        text="",
-                        button=action,
-                        language=answer.language,
-                        now_ms=answer.now_ms,
-                    ),
-                )
+                self._advance(answer, "", action)
             case "staff":
-                commands.ask_staff(answer)
+                card.ask_staff(answer)
             case _:
                 answer.say(say("notice", text(answer.language, "turn.button_old")))
 
@@ -258,57 +256,70 @@ class TurnHandler:
             ContextLine("patient" if author == "patient" else "service", said)
             for author, said in answer.state.triage_context()
         ]
-        verdict = assess(words, context=context)
+        person = _person(answer.state, words)
+        slots = known.for_triage(answer.state.known, person, load(), answer.now_ms)
+        verdict = assess(words, context=context, slots=slots)
         answer.verdict = verdict_to_json(verdict)
         if verdict.flags == (UNCLEAR,) and _answers_interview(answer.state, words):
             return False  # the open question is about just that, and knows what to make of it
         # Whoever is in distress writes in their own language, whatever was chosen before.
         language = language_of(words, None, answer.language) or answer.language
         if verdict.action == "trigger":
-            self._emergency(answer, verdict, language)
+            card.emergency(answer, verdict, language, self._settings.emergency_place)
+            answer.remember(open_person=person)
             return True
         if verdict.action == "confirm":
-            answer.remember(confirming=verdict_to_json(verdict))
-            answer.timers.append((_CONFIRM_TIMER, answer.now_ms + _CONFIRM_WAIT_MS))
-            answer.say(confirm_question(verdict, language))
+            card.confirm(answer, verdict, language)
             return True
         return False
 
-    def _emergency(self, answer: Answer, verdict: Verdict, language: Language) -> None:
-        answer.remember(open_urgency=str(verdict.urgency), confirming=None, consult=None)
-        answer.timers.append((_CONFIRM_TIMER, None))
-        answer.tell_staff("emergency", str(verdict.urgency), flags=list(verdict.flags))
-        place = self._settings.emergency_place
-        answer.say(card(verdict, language, emergency_place=place))
+    def _learn(self, answer: Answer, words: str) -> None:
+        """Keep what words say about a person for as long as it holds, with their consent."""
+        if words and (answer.state.granted("health") or not self._settings.consent_required):
+            people = known.learn(
+                answer.state.known,
+                words,
+                load(),
+                person=_person(answer.state, words),
+                now_ms=answer.now_ms,
+            )
+            answer.remember(known=dict(people))
 
-    def _on_triage_button(self, answer: Answer, action: str) -> None:
-        verb = action.rpartition(":")[2]
-        if verb in ("now_me", "now_other", "just_asking") and answer.state.confirming is not None:
-            open_verdict = verdict_from_json(answer.state.confirming)
-            verdict, reply = after_confirm(open_verdict, verb, answer.language)
-            answer.remember(confirming=None)
-            answer.timers.append((_CONFIRM_TIMER, None))
-            answer.verdict = verdict_to_json(verdict)
-            if verdict.action == "trigger":
-                self._emergency(answer, verdict, answer.language)
-            else:
-                answer.say(reply)
-        elif verb == "staff":
-            commands.ask_staff(answer)
-        elif verb in ("going", "not_now"):
-            if verb == "not_now":
-                answer.tell_staff(
-                    "emergency", answer.state.open_urgency or "same_day", why="refused_to_go"
-                )
-            answer.say(say("notice", text(answer.language, f"turn.{verb}")))
+    def _about_the_card(self, answer: Answer, words: str) -> bool:
+        """Answer what is said about a card or an assessment; consent is not needed for that."""
+        if why.asks_why(words) and why.explain_advice(answer):
+            self._ask_again(answer)
+            return True
+        if card.keep_company(answer, words):
+            return True
+        action = card.typed_answer(words, answer.state, answer.now_ms)
+        if action is None:
+            return False
+        self._on_triage_button(answer, action.rpartition(":")[2])
+        return True
+
+    def _on_triage_button(self, answer: Answer, verb: str) -> None:
+        if verb == "why":
+            if not why.explain_advice(answer):
+                why.say_nothing_advised(answer)
         else:
-            answer.say(say("notice", text(answer.language, "turn.button_old")))
+            card.on_button(answer, verb, self._settings.emergency_place)
+        if not any(reply.kind == "emergency" for reply in answer.replies):
+            self._ask_again(answer)
+
+    def _ask_again(self, answer: Answer) -> None:
+        """Come back to the interview's open question."""
+        kept = answer.state.consult
+        if kept and ConsultState.from_json(kept).pending:
+            self._interview(answer, lambda state: reask(state, answer.language, answer.now_ms))
 
     def _ask_consent_after_emergency(self, answer: Answer) -> None:
         if not self._settings.consent_required or answer.state.granted("health"):
             return
+        flags: list[str] = (answer.verdict or {}).get("red_flags", [])
         never_asked = answer.state.asking is None and "health" not in answer.state.consents
-        if never_asked and answer.replies[0].kind == "emergency":
+        # A form is no answer to somebody in despair.
+        if never_asked and answer.replies[0].kind == "emergency" and SELF_HARM not in flags:
             # The card's buttons must stay the ones that a typed number means.
             offered = answer.state.offered
             consent.ask_all(answer, welcome=False, kept=False)
@@ -345,6 +356,7 @@ class TurnHandler:
         channel: Channel | None,
     ) -> None:
         heard = _hear(inbounds)
+        self._learn(answer, heard.words)
         if heard.attachments:
             if self._settings.consent_required and not answer.state.granted("photos"):
                 answer.state = _holding(answer.state, inbounds)
@@ -385,7 +397,12 @@ class TurnHandler:
         self._interview(
             answer,
             lambda state: after_reading(
-                state, reading, language=answer.language, now_ms=answer.now_ms
+                state,
+                reading,
+                language=answer.language,
+                now_ms=answer.now_ms,
+                kept=self._kept(answer),
+                floor=_floor(answer),
             ),
             reading=reading,
         )
@@ -394,6 +411,8 @@ class TurnHandler:
         self, answer: Answer, turn: TurnInput, words: str, channel: Channel | None
     ) -> None:
         assistant = self._assistant
+        if self._foresee is not None and not _answers_interview(answer.state, words):
+            await self._foresee(words)
         if assistant is not None and not _answers_interview(answer.state, words):
             if assistant.is_ready() and await assistant.answer(
                 answer, words, turn.address, channel
@@ -402,16 +421,25 @@ class TurnHandler:
             if answer.now_ms - answer.state.told_model_down_at_ms > 3_600_000:
                 answer.remember(told_model_down_at_ms=answer.now_ms)
                 answer.say(say("notice", text(answer.language, "turn.model_down")))
+        self._advance(answer, words, None)
+
+    def _advance(self, answer: Answer, words: str, button: str | None) -> None:
         self._interview(
             answer,
             lambda state: advance(
                 state,
                 text=words,
-                button=None,
+                button=button,
                 language=answer.language,
                 now_ms=answer.now_ms,
+                kept=self._kept(answer),
+                floor=_floor(answer, words),
             ),
         )
+
+    def _kept(self, answer: Answer) -> dict[str, dict[str, str]]:
+        people = answer.state.known
+        return {p: known.facts(people, p, load(), answer.now_ms) for p in people}
 
     def _interview(
         self,
@@ -425,10 +453,50 @@ class TurnHandler:
         result = step(ConsultState.from_json(kept) if kept else None)
         answer.remember(consult=result.state.to_json() if result.state else None)
         answer.say(*result.replies)
+        if result.state is not None:
+            people = known.remember(
+                answer.state.known,
+                result.state.slots,
+                load(),
+                person="self",
+                now_ms=answer.now_ms,
+            )
+            answer.remember(known=dict(people))
+        if result.assessment is not None:
+            self._assessed(answer, result.assessment)
         is_asking = result.state is not None and result.state.pending is not None
         proposal = None if is_asking else propose(reading, result.assessment)
         if proposal is not None:
             followups.propose(answer, proposal)
+
+    def _assessed(self, answer: Answer, assessment: Assessment) -> None:
+        """Keep an assessment with the turn; an urgent one is open until a doctor was seen."""
+        data = assessment.to_json()
+        answer.remember(advice={"kind": "consult", "at_ms": answer.now_ms, "data": data})
+        answer.verdict = {**(answer.verdict or {}), "assessment": data}
+        if assessment.urgency.rank > Urgency.SAME_DAY.rank:
+            return
+        person = assessment.slots.get("person", "self")
+        if card.floor(answer.state, person, answer.now_ms).rank <= assessment.urgency.rank:
+            return  # staff know of it, and it is open already
+        urgency = str(assessment.urgency)
+        answer.remember(
+            open_urgency=urgency, open_since_ms=answer.now_ms, open_person=person, refused=False
+        )
+        answer.tell_staff(
+            "emergency", urgency, alert=(assessment.reason,), why="consult", assessment=data
+        )
+
+
+def _person(state: DialogState, words: str) -> str:
+    """Return whom words are about: who they name, else whom the interview is about."""
+    named = understand(words, load()).get("person") if words else None
+    consult = ConsultState.from_json(state.consult) if state.consult else None
+    return named or (consult.slots.get("person", "self") if consult else "self")
+
+
+def _floor(answer: Answer, words: str = "") -> Urgency:
+    return card.floor(answer.state, _person(answer.state, words), answer.now_ms)
 
 
 def _answers_interview(state: DialogState, words: str) -> bool:
@@ -473,8 +541,13 @@ def _hear(inbounds: Sequence[_Message]) -> _Heard:
 
 
 def _settle_language(answer: Answer, words: str, message: Inbound, default: Language) -> None:
+    """Answer in the language of the words; a language that was chosen stays."""
     if answer.state.language is None:
         found = language_of(words, message.language_hint, default)
-        if found is not None:
-            answer.remember(language=found)
-            answer.language = found
+    elif answer.state.language_chosen:
+        found = None
+    else:
+        found = spoken_language(words)
+    if found is not None and found != answer.state.language:
+        answer.remember(language=found)
+        answer.language = found

@@ -10,6 +10,7 @@ from core.message import Language
 from core.reading import Eye
 
 _CJK = re.compile(r"[\u3400-\u9fff]")
+_WORD = re.compile(r"[A-Za-z']{2,}|\bI\b")
 _LETTER = re.compile(r"[A-Za-z]")
 _COMMAND = re.compile(r"/([a-z_]+)(?:@\w+)?(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
 
@@ -43,6 +44,19 @@ def language_of(text: str, hint: str | None, default: Language) -> Language | No
     if hint:
         return "zh-Hans" if hint.lower().startswith("zh") else "en"
     return default if text.startswith("/") else None
+
+
+def spoken_language(text: str) -> Language | None:
+    """Return the language that some words leave no doubt about, or None.
+
+    A name, a drug or "OK" in the other script is no change of language.
+    """
+    chinese, words = len(_CJK.findall(text)), _WORD.findall(text)
+    if text.startswith("/"):
+        return None
+    if chinese >= 2 and len(words) <= chinese // 2:
+        return "zh-Hans"
+    return "en" if len(words) >= 3 and not chinese else None
 
 
 def typed_button(text: str, offered: Sequence[tuple[str, str]], *, numbered: bool) -> str | None:

@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Boolean, LargeBinary, String, inspect, select
+from sqlalchemy import Boolean, LargeBinary, String, func, inspect, select
 
 import migrations
 from core.errors import ConfigError
@@ -59,7 +59,7 @@ def count_rows(url: str) -> dict[str, int]:
     with engine.connect() as connection:
         there = set(inspect(connection).get_table_names())
         counts = {
-            t.name: len(connection.execute(select(t)).all())
+            t.name: connection.execute(select(func.count()).select_from(t)).scalar_one()
             for t in metadata.sorted_tables
             if t.name in there
         }

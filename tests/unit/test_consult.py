@@ -174,9 +174,9 @@ def test_a_given_class_is_not_lowered_afterwards():
 
 def test_kept_slots_are_not_asked_again_and_belong_to_their_person():
     known = {"diabetes": "yes"}
-    own = consult(["看东西模糊", "慢慢的", "都没有"], kept=known)
+    own = consult(["看东西模糊", "慢慢的", "都没有"], kept={"self": known})
     assert own.state.pending == "retina_check"
-    mother = consult(["我妈看东西模糊", "慢慢的", "都没有"], kept=known)
+    mother = consult(["我妈看东西模糊", "慢慢的", "都没有"], kept={"self": known})
     assert mother.state.pending == "diabetes"
 
 
