@@ -6,6 +6,7 @@
     │   ├── Throttled         the platform or server asked for a pause; nothing was accepted
     │   ├── Unreachable       the connection failed before anything was accepted: safe to repeat
     │   └── ModelUnavailable  the LLM gave no usable answer; the guided consult takes over
+    │       ├── ModelBusy         it is well, but too many are asking: say so
     │       └── ContextOverflow   the conversation is too long for it: shorten and repeat
     ├── SendUnknown           the platform may or may not have accepted the message
     ├── SendRefused           the platform will never accept this message (blocked, chat gone)
@@ -60,6 +61,10 @@ class Unreachable(TransientError):
 
 class ModelUnavailable(TransientError):
     """The LLM gave no usable answer: down, overloaded, cut off or too slow."""
+
+
+class ModelBusy(ModelUnavailable):
+    """Our own admission limit is reached; whoever asks is told that many are asking."""
 
 
 class ContextOverflow(ModelUnavailable):

@@ -16,7 +16,7 @@ import httpx
 import structlog
 
 from core.agent import toolcalls
-from core.errors import ContextOverflow, ModelUnavailable
+from core.errors import ContextOverflow, ModelBusy, ModelUnavailable
 from core.ports import ChatEvent, ChatRequest, Completed, Health, TextDelta, ToolCall
 from models.llm import wire
 from models.llm.health import ProbeFailed, Prober
@@ -38,6 +38,10 @@ _SIP_S = 0.04
 _WAITED_S = 0.002
 # Finish reasons of an answer that can be used; "error", "abort" and "parse_error" cannot.
 _GOOD_ENDS = frozenset({"stop", "length", "tool_calls"})
+# No server has a code for these, only words: LMDeploy and vLLM, llama.cpp, llama-cpp-python.
+_OVERFLOW = (b"context length", b"context size", b"context window", b"context_length_exceeded")
+# LMDeploy and vLLM, Ollama, llama.cpp.
+_NO_TOOLS = (b"tool-call-parser", b"does not support tools", b"requires --jinja")
 
 
 class _CallFailed(Exception):
@@ -51,6 +55,7 @@ class _CallFailed(Exception):
         unreachable: there was no connection at all.
         stale: a kept connection broke before the answer began; the same server may be well.
         overflow: the conversation is longer than the context.
+        no_tools: it reads no tool calls, so they have to be described in words.
         thoughts_only: everything was a thought.
     """
 
@@ -64,6 +69,7 @@ class _CallFailed(Exception):
         unreachable: bool = False,
         stale: bool = False,
         overflow: bool = False,
+        no_tools: bool = False,
         thoughts_only: bool = False,
     ) -> None:
         super().__init__(cause)
@@ -74,6 +80,7 @@ class _CallFailed(Exception):
         self.unreachable = unreachable
         self.stale = stale
         self.overflow = overflow
+        self.no_tools = no_tools
         self.thoughts_only = thoughts_only
 
 
@@ -226,6 +233,7 @@ class LlmClient:
 
         Raises:
             ContextOverflow: the conversation is longer than the model's context.
+            ModelBusy: too many calls wait, or this one waited too long.
             ModelUnavailable: no usable answer; forget what was yielded.
         """
         now_s = asyncio.get_running_loop().time()
@@ -247,6 +255,9 @@ class LlmClient:
                 except _CallFailed as error:
                     failure = error
                     self._note(server, error)
+                    if error.no_tools and server.takes_tools is not False:
+                        server.takes_tools = False
+                        continue
                     if is_shown or not (error.elsewhere or error.overflow):
                         break
                     if error.overflow:
@@ -273,13 +284,13 @@ class LlmClient:
         if self._http is None:
             raise ModelUnavailable("the LLM client is not started")
         if self._is_full():
-            raise ModelUnavailable("too many calls wait for the LLM")
+            raise ModelBusy("too many calls wait for the LLM")
         self._waiting += 1
         try:
             async with asyncio.timeout_at(first_by_s):
                 await self._slots.acquire()
         except TimeoutError:
-            raise ModelUnavailable("the LLM was busy for too long") from None
+            raise ModelBusy("the LLM was busy for too long") from None
         finally:
             self._waiting -= 1
 
@@ -318,7 +329,13 @@ class LlmClient:
                 async with asyncio.timeout_at(first_by_s) as deadline:
                     with prober.waiting(server, deadline):
                         model = server.model or await prober.learn_model(server)
-                        body = wire.encode(request, self._settings, model=model, thinking=thinking)
+                        body = wire.encode(
+                            request,
+                            self._settings,
+                            model=model,
+                            thinking=thinking,
+                            tools_as_text=server.takes_tools is False,
+                        )
                         response = await self._send(server, "POST", "/v1/chat/completions", body)
                         await self._check(response)
                         chunks = response.aiter_raw()
@@ -364,18 +381,21 @@ class LlmClient:
         status = response.status_code
         if status == 200 and _content_type(response).startswith(b"text/event-stream"):
             return
-        body = await _body(response)
-        # LMDeploy 0.18 has no code of its own for this, only the words.
-        overflow = b"context length" in body and status in {200, 400}
-        kind = "error_body" if status == 200 else "refused"
+        body = (await _body(response)).lower()
+        kind, overflow, no_tools = "error_body" if status == 200 else "refused", False, False
+        if status in {200, 400, 413, 500} and any(words in body for words in _OVERFLOW):
+            kind, overflow = "context_overflow", True
+        elif status in {400, 500} and any(words in body for words in _NO_TOOLS):
+            kind, no_tools = "no_tool_parser", True
         # 400 is about our request: every server would say the same.
-        elsewhere = status != 400
+        elsewhere = not (overflow or no_tools or status == 400)
         raise _CallFailed(
-            "context_overflow" if overflow else kind,
+            kind,
             status=status,
-            elsewhere=elsewhere and not overflow,
-            blames_server=elsewhere and not overflow,
+            elsewhere=elsewhere,
+            blames_server=elsewhere,
             overflow=overflow,
+            no_tools=no_tools,
         )
 
     async def _texts(

@@ -22,12 +22,26 @@ To call one, write exactly this, and nothing after it:
 The result comes in the next message, between <tool_response> tags. Never invent a result."""
 
 
-def encode(request: ChatRequest, settings: LlmSettings, *, model: str, thinking: bool) -> bytes:
+def encode(
+    request: ChatRequest,
+    settings: LlmSettings,
+    *,
+    model: str,
+    thinking: bool,
+    tools_as_text: bool = False,
+) -> bytes:
     """Return the body of one streamed call.
 
     Stop strings are not sent: the server drops those of several tokens and stretches the others.
+
+    Args:
+        request: what to ask.
+        settings: sampling and limits.
+        model: name the server serves.
+        thinking: whether the chat template shall let the model think.
+        tools_as_text: this server reads no calls, whatever the settings hoped for.
     """
-    is_text_mode = settings.tool_mode == "text"
+    is_text_mode = tools_as_text or settings.tool_mode == "text"
     body: dict[str, Any] = {
         "model": model,
         "messages": (_as_text if is_text_mode else _native)(request),

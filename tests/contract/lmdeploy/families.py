@@ -11,6 +11,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+# The parts into which DeepSeek's vocabulary cuts its tags, as LMDeploy's parser expects them.
+_DSML = (
+    *("\n\n", "</", "<", "｜DSML｜"),
+    *("function", "tool", "_c", "alls", "inv", "oke", "parameter"),
+)
 _CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _THINK = ("<think>", "</think>")
 _TEMPLATE = (
@@ -72,8 +77,8 @@ FAMILIES = {
             *("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
         ),
     ),
-    "deepseek-v32": Family("deepseek-v32", markers=("｜DSML｜",)),
-    "deepseek-v4": Family("deepseek-v4", markers=("｜DSML｜",)),
+    "deepseek-v32": Family("deepseek-v32", markers=_DSML),
+    "deepseek-v4": Family("deepseek-v4", markers=_DSML),
     "kimi_k2": Family(
         "kimi_k2",
         special=(
