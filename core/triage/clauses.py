@@ -10,7 +10,7 @@ from dataclasses import dataclass
 _END = re.compile(
     r"[，,；;。！!？?、：:\n…~～]+|\.(?=\s|$)|(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])"
     r"|(?=但是|但(?!丁)|可是|不过(?!来|去|中)|然而|只是)"
-    r"|(?<=[a-z]) (?=(?:but|however|although|though)\s)"
+    r"|(?<=[a-z0-9]) (?=(?:but|however|although|though)\s)"
 )
 _SENTENCE_END = frozenset("。！!？?\n.")
 _LIST_END = frozenset("、 ")

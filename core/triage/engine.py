@@ -33,6 +33,7 @@ UNCLEAR = "unclear"
 _HARMLESS = frozenset(
     {"chronic", "gradual", "clears_on_blink", "mild_course", "far_objects", "lid_lump", "itch"}
 )
+_EYES = frozenset({"eye", "one_eye", "eyeball", "eyelid"})
 _PERSONAL = frozenset({"myself", "recent", "one_eye", "days"})
 # The turn of what was not said in these lines but is known from before.
 _KNOWN = -1
@@ -149,7 +150,10 @@ def _read_once(text: str) -> _Reading:
         doubt = scopes.doubt(start, end)
         sentence = clauses.all[at].sentence
         mentions.append(Mention(name, start, end, 0, at, sentence, doubt, scopes.mild(start)))
-    return _Reading(normal, tuple(mentions), scopes.just_asking)
+    asking = scopes.just_asking or (
+        scopes.on_a_screen and not any(m.concept in _EYES and not m.doubt for m in mentions)
+    )
+    return _Reading(normal, tuple(mentions), asking)
 
 
 def _asked(lines: Sequence[ContextLine]) -> str:
@@ -239,7 +243,7 @@ def _action(found: Match, book: RuleBook, personal: bool) -> Action:
         return "none"
     if doubt & Doubt.RESOLVED:
         return "none"
-    if doubt & (Doubt.HYPOTHETICAL | Doubt.PAST):
+    if doubt & (Doubt.HYPOTHETICAL | Doubt.PAST | Doubt.GENERIC):
         return "confirm" if flag.event else "none"
     # Only a question about causes is left ("…是什么原因"): people ask so about themselves.
     if personal:

@@ -36,6 +36,7 @@ class Doubt(Flag):
     REQUEST = auto()
     GOSSIP = auto()
     FAMILY_HISTORY = auto()
+    GENERIC = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ class Scopes:
         self._current_clauses = self._clause_numbers("current")
         self._request_clauses = set(self._clause_numbers("request_here"))
         self._first_in_sentence = {name: self._firsts(name) for name in _SENTENCE_WIDE}
+        self._about_person = self._clause_numbers("here_and_now")
+        self._generic_sentences = self._generic()
         self._closed = self._resolved()
 
     def doubt(self, start: int, end: int) -> Doubt:
@@ -103,21 +106,61 @@ class Scopes:
             doubt |= Doubt.PAST
         if self._closed and start < self._closed:
             doubt |= Doubt.RESOLVED
+        at = self._clauses.index(start)
+        if self._found["request"] or at in self._request_clauses:
+            doubt |= Doubt.REQUEST
+        return doubt if self._found["admits"] else doubt | self._supposed(start, end, at)
+
+    def _supposed(self, start: int, end: int, at: int) -> Doubt:
+        """Return the doubts of talk that is not, or not yet, about this person's present."""
+        doubt = Doubt.NONE
+        sentence = self._clauses.all[at].sentence
         if self._hypothetical(start, end):
             doubt |= Doubt.HYPOTHETICAL
-        at = self._clauses.index(start)
-        sentence = self._clauses.all[at].sentence
-        if sentence in self._first_in_sentence["education"]:
+        if self._holds("education", sentence, at):
             doubt |= Doubt.EDUCATION
         elif sentence in self._first_in_sentence["education_weak"]:
             doubt |= Doubt.EDUCATION_WEAK
-        if self._found["request"] or at in self._request_clauses:
-            doubt |= Doubt.REQUEST
-        if self._after("gossip", start, sentence):
+        elif sentence in self._generic_sentences:
+            doubt |= Doubt.GENERIC
+        if self._after("gossip", start, sentence) and self._holds("gossip", sentence, at):
             doubt |= Doubt.GOSSIP
-        if self._after("family_history", start, sentence) and not self._current_between(start):
+        if self._after("family_history", start, sentence) and not self._current_between(start, at):
             doubt |= Doubt.FAMILY_HISTORY
         return doubt
+
+    def _holds(self, name: str, sentence: int, at: int) -> bool:
+        """Tell whether a sentence-wide scope still holds at clause `at`.
+
+        It ends where the person turns to themselves: "网上说白瞳要查，我女儿的照片…".
+        """
+        first = self._first_in_sentence[name].get(sentence)
+        if first is None:
+            return False
+        return not _between(self._about_person, self._clauses.index(first) + 1, at)
+
+    def _generic(self) -> set[int]:
+        """Return sentences that ask about people in general: no person, no present in them."""
+        sentence_of = [c.sentence for c in self._clauses.all]
+        at = self._clauses.index
+        asking = {
+            sentence_of[at(s)]
+            for s, _ in self._found["generic_question"]
+            if self._text[s] > "\x7f" or self._opens(s)
+        }
+        personal = {sentence_of[at(s)] for s, _ in self._found["person"]}
+        personal |= {sentence_of[at(s)] for s, _ in self._found["current"]}
+        return asking - personal
+
+    def _opens(self, position: int) -> bool:
+        """Tell whether a clause begins here, as an English question does with its verb."""
+        start = self._clauses.all[self._clauses.index(position)].start
+        return not self._text[start:position].strip()
+
+    @property
+    def on_a_screen(self) -> bool:
+        """A page or a phone is spoken of; without an eye beside it, that is what went dark."""
+        return bool(self._found["device"])
 
     def mild(self, start: int) -> bool:
         """Tell whether "a little" stands right before `start`."""
@@ -205,8 +248,13 @@ class Scopes:
         n = bisect_left(after, (end, 0))
         return n < len(after) and self._clauses.index(after[n][0]) == at
 
-    def _current_between(self, start: int) -> bool:
-        """Tell whether "now", "today" … stands between a relative's history and `start`."""
+    def _current_between(self, start: int, at: int) -> bool:
+        """Tell whether "now", "today" … stands between a relative's history and `start`.
+
+        In the mention's own clause it may also follow: "my dad lost his sight this morning".
+        """
+        if _between(self._current_clauses, at, at):
+            return True
         history = self._found["family_history"]
         told = history[bisect_right(history, (start, len(self._text))) - 1][1]
         current = self._found["current"]
