@@ -169,6 +169,19 @@ def evaluate_retrieval(
     judge.evaluate_retrieval(dataset, predictions, as_json=as_json)
 
 
+@evaluate.command("tools")
+def evaluate_tools(
+    dataset: _Dataset,
+    tools: Annotated[Path, typer.Option(help="Tools as in an OpenAI request, JSON.")],
+    predictions: _Predictions = None,
+    as_json: _Json = False,
+) -> None:
+    """Score how tool calls are read from what models wrote, per format."""
+    from bot.evaluate_tools import evaluate_tools  # noqa: PLC0415
+
+    evaluate_tools(dataset, tools, predictions, as_json=as_json)
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

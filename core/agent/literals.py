@@ -1,7 +1,8 @@
 """Reads JSON as models write it: strictly first, then with the known slips mended.
 
-Nothing is made up: a string that was cut is never closed, arithmetic is never computed, and a
-number or word that does not stand in the source as it is read makes the reading fail.
+Strict JSON, then Python's literals, then our own mending, then json-repair under guard. Nothing is
+made up: a string that was cut is never closed, arithmetic is never computed, and a number or word
+that does not stand in the source as it is read makes the reading fail.
 """
 
 from __future__ import annotations
@@ -14,32 +15,21 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, cast
 
-# Longer arguments are no tool call of ours; beyond this only strict JSON is read.
-RESCUE_LIMIT_CHARACTERS = 16 << 10
-# json-repair slows down with depth (3000 open braces: 0.35 s), and no schema of ours is deep.
-_DEEPEST = 16
-_BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
-_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
-_FULL_WIDTH = str.maketrans({"“": '"', "”": '"', "：": ":", "，": ",", "‘": "'", "’": "'"})
-_CLOSERS = {"{": "}", "[": "]"}
+from core.agent import mending
+from core.agent.mending import DEEPEST, RESCUE_LIMIT_CHARACTERS, Refused, Unreadable
 
-
-class Unreadable(ValueError):
-    """The text holds no value, or only a guess would give one."""
-
-
-class _NotJson(Unreadable):
-    """It was read, but is something JSON cannot hold: mending would change its meaning."""
+__all__ = ["RESCUE_LIMIT_CHARACTERS", "Refused", "Unreadable", "loads", "object_end", "read_at"]
 
 
 def object_end(text: str, start: int) -> int | None:
     """Return the index after the brace that closes the one at `start`, or None.
 
     Braces inside double-quoted strings do not count; when the quotes are odd (a quote inside a
-    string, an apostrophe style) every brace counts.
+    string, an apostrophe style) every brace counts. Longer objects than can be mended have no end.
     """
+    stop = start + RESCUE_LIMIT_CHARACTERS
     depth, in_string, position = 0, False, start
-    for found in _MARKS.finditer(text, start):
+    for found in _MARKS.finditer(text, start, stop):
         mark, position = found[0], found.start()
         if in_string:
             in_string = mark != '"'
@@ -54,7 +44,7 @@ def object_end(text: str, start: int) -> int | None:
     if not in_string:
         return None
     depth = 0
-    for found in _BRACES.finditer(text, start):
+    for found in _BRACES.finditer(text, start, stop):
         depth += 1 if found[0] == "{" else -1
         if depth == 0:
             return found.end()
@@ -64,48 +54,114 @@ def object_end(text: str, start: int) -> int | None:
 # An escaped character is one mark of its own, so that \" neither opens nor closes.
 _MARKS = re.compile(r'\\.|["{}]', re.DOTALL)
 _BRACES = re.compile(r"[{}]")
+# Surplus brackets and separators after a value mean nothing.
+_SURPLUS = re.compile(r"[\s}\]｝］;；,，`]*")
+# Python's parser goes down one level for each of these.
+_STEEP = re.compile(rf"(?:[-+~(\[{{]\s*){{{2 * DEEPEST},}}|(?:not\s+){{{DEEPEST},}}")
 
 
-def loads(text: str, *, may_close: int = 0) -> Any:
-    """Read one value.
+def _refuse_constant(name: str) -> Any:
+    raise Refused(f"{name} is no JSON")
+
+
+_STRICT = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
+
+
+def strict_end(text: str, start: int) -> int | None:
+    """Return where the strict JSON value at `start` ends, or None when there is none."""
+    try:
+        return _STRICT.raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_at(text: str, start: int, *, may_close: int = 0) -> tuple[Any, int]:
+    """Read the object or list whose bracket is at `start`.
 
     Args:
-        text: from its first to its last character, blanks around it allowed.
-        may_close: how many forgotten brackets may be added at the end. An open string is never
-            closed.
+        text: may go on after the value.
+        start: index of the bracket.
+        may_close: how many forgotten brackets may be added at the end of `text`. An open string is
+            never closed.
+
+    Returns:
+        The value and the index after it.
 
     Raises:
         Unreadable: there is no value that stands in the text as it is.
     """
-    text = text.strip()
+    try:
+        value, end = _STRICT.raw_decode(text, start)
+        return _checked(value), end
+    except Refused:
+        raise
+    except (ValueError, RecursionError):
+        pass
+    if found := _ESCAPED_QUOTES.match(text, start):
+        if len(text) - start > RESCUE_LIMIT_CHARACTERS:
+            raise Unreadable("too long to mend")
+        return read_at(_unescaped(text[found.start() :]), 0, may_close=may_close)[0], len(text)
+    whole = object_end(text, start)
+    if whole is not None:
+        try:
+            return _checked(_literal(text[start:whole])), whole
+        except Refused:
+            raise
+        except _LITERAL_ERRORS:
+            pass
+    try:
+        value, end = mending.read(text, start, may_close=may_close)
+        return _checked(value), end
+    except Refused:
+        raise
+    except (ValueError, RecursionError):
+        if whole is None:
+            raise Unreadable("cut, or too long to mend") from None
+    return _repair(text[start:whole]), whole
+
+
+# The whole object stands as it would inside a JSON string: {\"name\": \"x\"}.
+_ESCAPED_QUOTES = re.compile(r'[{\[]\s*\\"')
+_LITERAL_ERRORS = (ValueError, RecursionError, MemoryError, SyntaxError, TypeError)
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r'\\(["\\])', r"\1", text)
+
+
+def loads(text: str, *, may_close: int = 0) -> Any:
+    """Read one value that is the whole of `text`; see `read_at`.
+
+    Raises:
+        Unreadable: there is no value that stands in the text as it is.
+    """
+    text = text.strip("\ufeff\u200b \t\r\n")
+    if text.startswith(("{", "[", "｛", "［")):
+        value, end = read_at(text, 0, may_close=may_close)
+        if not _SURPLUS.fullmatch(text, end):
+            raise Unreadable("more than one value")
+        return value
     try:
         return _checked(json.loads(text, strict=False, parse_constant=_refuse_constant))
-    except _NotJson:
+    except Refused:
         raise
     except (ValueError, RecursionError):
         pass
     if not text or len(text) > RESCUE_LIMIT_CHARACTERS:
         raise Unreadable("no strict JSON and too long to mend")
-    for candidate in _mended(text, may_close=may_close):
-        for read in (_read_json, _read_literal):
-            try:
-                return _checked(read(candidate))
-            except _NotJson:
-                raise
-            except (ValueError, RecursionError, MemoryError, SyntaxError, TypeError):
-                continue
-    return _repair(text, may_close=may_close)
+    if text.casefold() in ("true", "false", "none"):
+        return {"true": True, "false": False}.get(text.casefold())
+    try:
+        return _checked(_literal(text))
+    except Refused:
+        raise
+    except _LITERAL_ERRORS as error:
+        raise Unreadable("no value") from error
 
 
-def _refuse_constant(name: str) -> Any:
-    raise _NotJson(f"{name} is no JSON")
-
-
-def _read_json(text: str) -> Any:
-    return json.loads(text, strict=False, parse_constant=_refuse_constant)
-
-
-def _read_literal(text: str) -> Any:
+def _literal(text: str) -> Any:
+    if _STEEP.search(text):
+        raise ValueError("too deep")
     with warnings.catch_warnings():  # odd escapes only warn
         warnings.simplefilter("ignore")
         return ast.literal_eval(text)
@@ -117,83 +173,28 @@ def _checked(value: Any) -> Any:
         case dict():
             items = cast("dict[Any, Any]", value)
             if not all(isinstance(key, str) for key in items):
-                raise _NotJson("a key is no string")
-            return {key: _checked(item) for key, item in items.items()}
+                raise Refused("a key is no string")
+            return {_checked(key): _checked(item) for key, item in items.items()}
         case list():
             return [_checked(item) for item in cast("list[Any]", value)]
-        case str() | bool() | int() | None:
+        case str():
+            if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+                raise Refused("half a character")  # could not be sent or stored
+            return value
+        case bool() | int() | None:
             return value
         case float() if math.isfinite(value):
             return value
         case _:
-            raise _NotJson(f"{type(value).__name__} is no JSON")
+            raise Refused(f"{type(value).__name__} is no JSON")
 
 
-def _mended(text: str, *, may_close: int) -> Iterator[str]:
-    """Yield `text` with one kind of slip mended after the other."""
-    if text.startswith("{{") and text.endswith("}}"):
-        text = text.replace("{{", "{").replace("}}", "}")
-        yield text
-    text = _without_surplus(text)
-    if closed := _closed(text, may_close):
-        text = closed
-    yield text
-    escaped = _TRAILING_COMMA.sub(r"\1", _BAD_ESCAPE.sub(r"\\\\", text))
-    if escaped != text:
-        yield escaped
-    ascii_text = text.translate(_FULL_WIDTH)
-    if ascii_text != text:
-        yield ascii_text
-
-
-def _without_surplus(text: str) -> str:
-    """Drop closing braces after the value has ended."""
-    end = object_end(text, 0) if text.startswith("{") else None
-    return text[:end] if end and not text[end:].strip("}] \n\t;,") else text
-
-
-def _open_brackets(text: str) -> tuple[list[str], bool]:
-    """Return the brackets still open at the end, and whether a string is."""
-    stack: list[str] = []
-    in_string = False
-    for found in re.finditer(r'\\.|["{}\[\]]', text, re.DOTALL):
-        mark = found[0]
-        if in_string:
-            in_string = mark != '"'
-        elif mark == '"':
-            in_string = True
-        elif mark in "{[":
-            stack.append(mark)
-        elif not stack or _CLOSERS[stack.pop()] != mark:
-            raise Unreadable("brackets do not match")
-    return stack, in_string
-
-
-def _closed(text: str, most: int) -> str | None:
-    """Add up to `most` forgotten brackets, or return None when more than that is missing."""
-    try:
-        stack, in_string = _open_brackets(text)
-    except Unreadable:
-        return None
-    if in_string or not 0 < len(stack) <= most or text.rstrip()[-1] in ",:{[":
-        return None
-    return text + "".join(_CLOSERS[b] for b in reversed(stack))
-
-
-def _repair(text: str, *, may_close: int) -> Any:
+def _repair(text: str) -> Any:
     """Let json-repair guess, and keep its guess only if it stands in the text."""
-    text = _without_surplus(text.translate(_FULL_WIDTH))
-    if not text.startswith(("{", "[")) or _too_deep(text):
+    if not text.startswith("{") or not text.endswith("}") or _too_deep(text):
         raise Unreadable("not an object")
-    if not text.rstrip().endswith(("}", "]")):
-        closed = _closed(text, may_close)
-        if closed is None:
-            raise Unreadable("cut")
-        text = closed
     if text.count("{") != text.count("}") or text.count("[") != text.count("]"):
         raise Unreadable("cut or unbalanced")
-    if text.startswith("{{") and text.endswith("}}"):
-        text = text.replace("{{", "{").replace("}}", "}")
     from json_repair import repair_json  # noqa: PLC0415 85 ms, and hardly ever needed
 
     try:
@@ -208,11 +209,12 @@ def _repair(text: str, *, may_close: int) -> Any:
 
 
 def _too_deep(text: str) -> bool:
+    # json-repair slows down with depth: 3000 open braces take 0.35 s.
     depth = deepest = 0
     for mark in re.findall(r"[{}\[\]]", text):
         depth += 1 if mark in "{[" else -1
         deepest = max(deepest, depth)
-    return deepest > _DEEPEST
+    return deepest > DEEPEST
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -240,14 +242,14 @@ def _stands_in(leaf: Any, text: str) -> bool:
                 for n in re.findall(r"[:\[,]\s*(-?\d[\d.]*(?:[eE][-+]?\d+)?)\s*[,}\]]", text)
                 if n.count(".") <= 1
             )
-        case str() if not _UNQUOTED_OPERATION.search(leaf):
-            return _plain(leaf) in _plain(text)
         case _:
-            return f'"{leaf}"' in text or f"'{leaf}'" in text
+            # What has no quotes may be an expression, which json-repair reads as a string.
+            if any(f"{quote}{leaf}{quote}" in text for quote in "\"'"):
+                return True
+            return not _EXPRESSION.search(leaf) and _plain(leaf) in _plain(text)
 
 
-# json-repair reads 60*60*12 as a string or its first number, depending on what follows.
-_UNQUOTED_OPERATION = re.compile(r"^[\d.\s]+[-+*/%][-+*/%\d.\s]+$")
+_EXPRESSION = re.compile(r"[()*=%]|\d\s*[-+/]\s*\d")
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,143 @@
+"""Tool calls as nested tags: Qwen3-Coder, DeepSeek V3.2's DSML, GLM-4.5."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from core.agent import literals
+from core.agent.callshapes import Found, as_arguments
+from core.agent.schema import folded
+from core.agent.written import Written
+
+_DSML = r"(?:[|｜]DSML[|｜])?"
+FUNCTION = rf"<{_DSML}(?:function\s*=|invoke\s+name\s*=|function\s+name\s*=)"
+END = re.compile(rf"</{_DSML}(?:function|invoke)>|</tool_call>")
+_OPEN = re.compile(rf"""{FUNCTION}\s*["']?(?P<name>[^"'<>\n]{{1,200}})["']?\s*(?:>|\n|(?=<))""")
+_PARAMETER = re.compile(rf"<{_DSML}parameter(?:\s*=|\s+name\s*=)")
+_KEY = re.compile(
+    r"""\s*(?P<key>"[^"\n]{1,100}"|'[^'\n]{1,100}'|[^\s<>"']{1,100})"""
+    r"""(?:\s+string\s*=\s*["'](?P<is_text>true|false)["'])?[ \t]*(?:>|(?=\n))"""
+)
+_VALUE_END = re.compile(rf"</{_DSML}(?:parameter|function|invoke)>")
+_CHILD = re.compile(r"<(\w{1,60})>")
+_MOST_CHILDREN = 16
+_GLM_TAG = re.compile(r"</?arg_key>|</?arg_value>|<tool_call>")
+
+
+def read_xml(body: Written, found: Found, *, is_ended: bool) -> bool:
+    """Add ``<function=NAME><parameter=KEY>value</parameter></function>``."""
+    opening = _OPEN.match(body.text)
+    name = found.names.find(opening["name"]) if opening else None
+    if name is None or opening is None:
+        return False
+    starts = [m.span() for m in _PARAMETER.finditer(body.mask, opening.end())]
+    if not starts:
+        return _read_inside(name, body.part(opening.end()), found, is_ended=is_ended)
+    arguments: dict[str, Any] = {}
+    ends = [start for start, _ in starts[1:]] + [len(body.mask)]
+    for (_, start), end in zip(starts, ends, strict=True):
+        key = _KEY.match(body.text, start, end)
+        if not key:
+            return False
+        ending = _VALUE_END.search(body.mask, key.end(), end)
+        if not ending and end == len(body.mask) and not is_ended:
+            found.has_broken = True
+            return True  # cut inside a value
+        value = body.text[key.end() : ending.start() if ending else end]
+        value = value.removeprefix("\n").removesuffix("\n")
+        written = key["key"].strip("\"' ")
+        is_text = (key["is_text"] or "") == "true"
+        arguments[written] = value if is_text else found.names.typed(name, written, value)
+    found.add(name, arguments)
+    return True
+
+
+def _read_inside(name: str, inside: Written, found: Found, *, is_ended: bool) -> bool:
+    """Add a call whose arguments are JSON, or that has none."""
+    brace = inside.mask.find("{")
+    if brace < 0:
+        if is_ended and not _VALUE_END.sub("", inside.mask).strip():
+            found.add(name, {})
+        return True
+    try:
+        value, _ = found.read(inside.text, brace)
+    except literals.Unreadable:
+        return False
+    if (given := as_arguments(value)) is not None:
+        found.add(name, given)
+    return True
+
+
+def read_children(body: Written, found: Found, *, is_ended: bool) -> bool:
+    """Add ``<name>NAME</name><arguments>…</arguments>``, with JSON or tags as arguments."""
+    children = {folded(tag): inside for tag, inside in _children(body)}
+    written = next((children[key] for key in ("name", "toolname") if key in children), None)
+    key = next((k for k in ("arguments", "parameters", "args", "input") if k in children), None)
+    name = found.names.find(written)
+    if name is None or key is None:
+        return False
+    inside = Written.of(children[key])
+    if "{" in inside.mask:
+        return _read_inside(name, inside, found, is_ended=is_ended)
+    arguments = {
+        tag: found.names.typed(name, tag, value.strip()) for tag, value in _children(inside)
+    }
+    if arguments or not inside.text.strip():
+        found.add(name, arguments)
+        return True
+    return False
+
+
+def _children(written: Written) -> list[tuple[str, str]]:
+    """Return tag and inside of the elements at the top."""
+    children: list[tuple[str, str]] = []
+    position = 0
+    while len(children) < _MOST_CHILDREN and (tag := _CHILD.search(written.mask, position)):
+        end = written.mask.find(f"</{tag[1]}>", tag.end())
+        if end < 0:
+            break
+        children.append((tag[1], written.text[tag.end() : end]))
+        position = end
+    return children
+
+
+def read_glm(body: Written, found: Found, *, is_ended: bool) -> bool:
+    """Add ``NAME<arg_key>k</arg_key><arg_value>v</arg_value>``; any one tag may be missing."""
+    pieces, tags = _glm_pieces(body)
+    name = found.names.find(pieces[0])
+    if name is None:
+        found.has_broken = True
+        return True
+    arguments: dict[str, Any] = {}
+    key: str | None = None
+    # tags[n] stands between pieces[n] and pieces[n + 1].
+    for n, piece in enumerate(pieces[1:], 1):
+        before, after = tags[n - 1], tags[n] if n < len(tags) else ""
+        if not piece.strip():
+            continue
+        if after == "</arg_key>" or (after == "<arg_value>" and key is None):
+            key = piece.strip()
+        elif key is not None:
+            if not after and not is_ended:
+                found.has_broken = True
+                return True  # cut inside a value
+            is_tight = before == "<arg_value>" and after == "</arg_value>"
+            arguments[key] = found.names.typed(name, key, piece if is_tight else piece.strip())
+            key = None
+    if key is not None:
+        found.has_broken = True
+    else:
+        found.add(name, arguments)
+    return True
+
+
+def _glm_pieces(body: Written) -> tuple[list[str], list[str]]:
+    pieces: list[str] = []
+    tags: list[str] = []
+    position = 0
+    for tag in _GLM_TAG.finditer(body.mask):
+        pieces.append(body.text[position : tag.start()])
+        tags.append(tag[0])
+        position = tag.end()
+    return [*pieces, body.text[position:]], tags
