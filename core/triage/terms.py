@@ -146,7 +146,7 @@ class _Reader:
             case ".":
                 return Expression(f"[^{_STOP}]", frozenset(), nullable=True)
             case "$":
-                return Expression(f"(?=\\s*(?:[{_STOP}]|$))", frozenset(), nullable=True)
+                return Expression(r"(?=\s*(?:[^\w\s]|\n|$))", frozenset(), nullable=True)
             case "[":
                 return self._set()
             case "\\":
