@@ -33,7 +33,8 @@ _BLOCK_END = re.compile(
 )
 _DEEP_SEPARATOR = re.compile(rf"<{_BAR}tool{_GAP}(?:sep|call{_GAP}argument{_GAP}begin){_BAR}>")
 MARKER = re.compile(
-    rf"<\|[a-z_]+\|>|</?(?:{_WORD}|tool_response|function|invoke|parameter|think)>|</s>"
+    rf"<\|[a-z_]+\|>|(?i:<\s?/?\s?{_WORD}\b\s?>?)|</s>"
+    r"|</?(?:tool_response|function|invoke|parameter|think)>"
     rf"|</?{_BAR}[^<>\n]{{1,40}}{_BAR}[^<>\n]{{0,40}}>|</?arg_(?:key|value)>|\[/?TOOL_CALLS?\]"
 )
 _MISTRAL_MARKS = re.compile(r"\[(?:ARGS|CALL_ID)\][\w-]*")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import cast
 
 from core.agent import literals, mending
@@ -41,7 +42,7 @@ THOUGHT = re.compile(
 )
 INVENTED = re.compile(
     rf"^{_EDGE}(?:Observation{_NUMBER}|Response|Tool Response|观察|返回结果){_COLON}"
-    r"|<tool_response>|✿(?:RESULT|RETURN)✿",
+    r"|<tool_response>|<\|im_start\|>|<[|｜]tool[_▁]outputs?[_▁]begin[|｜]>|✿(?:RESULT|RETURN)✿",
     _FLAGS,
 )
 # A call that stands alone: at the start of a line, in brackets, printed or assigned.
@@ -66,6 +67,7 @@ def read_react(written: Written, found: Found, read_objects: ReadObjects) -> lis
     examples = quoted(written)
     # A fence with words after it explains the form; one that ends the answer is the answer.
     examples += [(a, b) for a, b in fences(written) if written.mask[b:].strip()]
+    thoughts = [m.span() for m in islice(THOUGHT.finditer(written.mask), _MOST_LINES)]
     for n, action in enumerate(ACTION.finditer(written.mask, 0, until)):
         if n >= _MOST_LINES:
             break
@@ -73,7 +75,9 @@ def read_react(written: Written, found: Found, read_objects: ReadObjects) -> lis
             continue
         end = _read_action(written, action, found, read_objects)
         if end:
-            taken.append((action.start(), end))
+            # The thought that led to the call goes with it.
+            start = max((a for a, b in thoughts if a < action.start() <= b), default=None)
+            taken.append((action.start() if start is None else start, end))
     return taken
 
 
@@ -81,10 +85,12 @@ def _read_action(
     written: Written, action: re.Match[str], found: Found, read_objects: ReadObjects
 ) -> int | None:
     """Read one ``Action:`` and return where it ends, or None when it names no tool."""
-    line = written.text[action.start("line") : action.end("line")].strip().strip("*`").strip()
+    line = written.text[action.start("line") : action.end("line")].strip()
     following = _NEXT_LINE.search(written.mask, action.end())
     section_end = following.start() if following else len(written.mask)
-    if line.startswith(("{", "```")) or not line:
+    is_blob = line.startswith(("{", "[{", "```"))
+    line = line.strip("*`").strip()
+    if is_blob or not line:
         blob = written.part(action.start("line"), section_end)
         return section_end if "{" in blob.mask and read_objects(blob, found) else None
     form = None if found.names.find(line) else _BRACKETED.fullmatch(line)

@@ -189,10 +189,16 @@ def _checked(value: Any) -> Any:
             raise Refused(f"{type(value).__name__} is no JSON")
 
 
+# json-repair takes seconds for some thousand stray quotes; arguments of ours have a dozen.
+_MOST_QUOTES = 200
+
+
 def _repair(text: str) -> Any:
     """Let json-repair guess, and keep its guess only if it stands in the text."""
     if not text.startswith("{") or not text.endswith("}") or _too_deep(text):
         raise Unreadable("not an object")
+    if text.count('"') + text.count("'") > _MOST_QUOTES:
+        raise Unreadable("too many quotes")
     if text.count("{") != text.count("}") or text.count("[") != text.count("]"):
         raise Unreadable("cut or unbalanced")
     from json_repair import repair_json  # noqa: PLC0415 85 ms, and hardly ever needed
@@ -203,7 +209,10 @@ def _repair(text: str) -> Any:
         raise Unreadable("beyond repair") from error
     if not isinstance(value, dict) or not value:
         raise Unreadable("not an object")
-    if not all(_stands_in(leaf, text) for leaf in _leaves(cast("dict[str, Any]", value))):
+    if not all(
+        _stands_in(leaf, text, is_key=is_key)
+        for is_key, leaf in _leaves(cast("dict[str, Any]", value))
+    ):
         raise Unreadable("the repair changed a value")
     return cast("dict[str, Any]", value)
 
@@ -217,20 +226,21 @@ def _too_deep(text: str) -> bool:
     return deepest > DEEPEST
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaves(value: Any) -> Iterator[tuple[bool, Any]]:
+    """Yield keys and single values, and whether each is a key."""
     match value:
         case dict():
             for key, item in cast("dict[str, Any]", value).items():
-                yield key
+                yield True, key
                 yield from _leaves(item)
         case list():
             for item in cast("list[Any]", value):
                 yield from _leaves(item)
         case _:
-            yield value
+            yield False, value
 
 
-def _stands_in(leaf: Any, text: str) -> bool:
+def _stands_in(leaf: Any, text: str, *, is_key: bool) -> bool:
     match leaf:
         case bool() | None:
             words = {True: "true", False: "false", None: "null|none"}[leaf]
@@ -243,15 +253,10 @@ def _stands_in(leaf: Any, text: str) -> bool:
                 if n.count(".") <= 1
             )
         case _:
-            # What has no quotes may be an expression, which json-repair reads as a string.
-            if any(f"{quote}{leaf}{quote}" in text for quote in "\"'"):
+            word = re.escape(str(leaf))
+            before, after = (r"[{,]", r":") if is_key else (r"[\[,:]", r"[,}\]]")
+            if re.search(rf"""(["']){word}\1\s*(?:{after}|["'])""", text):
                 return True
-            return not _EXPRESSION.search(leaf) and _plain(leaf) in _plain(text)
-
-
-_EXPRESSION = re.compile(r"[()*=%]|\d\s*[-+/]\s*\d")
-
-
-def _plain(text: str) -> str:
-    """Return `text` without what escaping and quoting may change."""
-    return re.sub(r"""\\[nrt]|[\\"'\s]""", "", text)
+            # What has no quotes may be an expression, which json-repair reads as a string.
+            is_word = mending.WORDS.fullmatch(str(leaf)) is not None
+            return is_word and bool(re.search(rf"{before}\s*{word}\s*{after}", text))

@@ -70,7 +70,9 @@ _STRING = {
     for quote in _QUOTES
     for inside in _AFTER
 }
-_ESCAPE = re.compile(r'\\(?:u[0-9a-fA-F]{4}|.)|"', re.DOTALL)
+_ESCAPE = re.compile(
+    r'\\(?:u[0-9a-fA-F]{4}|x(?P<x>[0-9a-fA-F]{2})|U(?P<u>00[01][0-9a-fA-F]{5})|.)|"', re.DOTALL
+)
 # A key inside a "string" means that the string's own closing quote was lost, an operator that there
 # are two strings.
 _NO_STRING = re.compile(
@@ -80,7 +82,7 @@ _NO_STRING = re.compile(
 _BARE = re.compile(rf"[^{_COMMAS}{_QUOTES}\n{{}}｛｝\[\]［］【】)）]*+")
 _CONSTANTS = {"true": True, "false": False, "null": None, "none": None}
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_WORDS = re.compile(r"(?=[\d_ ./-]*[^\W\d_])\w[\w ./-]*")
+WORDS = re.compile(r"(?!0[xXoObB])(?=[\d_ ./-]*[^\W\d_])\w[\w ./-]*")
 
 
 def read(text: str, start: int, *, may_close: int = 0) -> tuple[Any, int]:
@@ -222,7 +224,7 @@ class _Reader:
             return _CONSTANTS[written.casefold()]
         if _NUMBER.fullmatch(written):
             return json.loads(written)
-        if not _WORDS.fullmatch(written) or written.casefold() in ("nan", "infinity", "undefined"):
+        if not WORDS.fullmatch(written) or written.casefold() in ("nan", "infinity", "undefined"):
             raise Refused("an expression is no value")
         mark = self._text[self.position : self.position + 1]
         if mark and mark not in f"{_COMMAS}\n \t}}｝]］】)）":
@@ -249,4 +251,6 @@ def _json_escape(found: re.Match[str]) -> str:
         return '\\"'
     if written == "\\'":
         return "'"
+    if code := found["x"] or found["u"]:  # Python's escapes
+        return json.dumps(chr(min(int(code, 16), 0x10FFFF)))[1:-1]
     return written if written[1] in '"\\/bfnrt' or len(written) > 2 else f"\\{written}"

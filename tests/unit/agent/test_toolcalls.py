@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from core.agent import literals, toolcalls
 from core.ports import ToolCall, ToolSpec
+from tests.fakes.toolcall_forms import FORMS, LAST
 
 TOOLS = (
     ToolSpec(
@@ -56,71 +56,8 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else _json(value)
-
-
-def _coder(name: str, arguments: dict[str, Any]) -> str:
-    inside = "".join(f"<parameter={k}>\n{_plain(v)}\n</parameter>\n" for k, v in arguments.items())
-    return f"<tool_call>\n<function={name}>\n{inside}</function>\n</tool_call>"
-
-
-def _dsml(name: str, arguments: dict[str, Any]) -> str:
-    inside = "".join(
-        f'<｜DSML｜parameter name="{k}" string="{"true" if isinstance(v, str) else "false"}">'
-        f"{_plain(v)}</｜DSML｜parameter>\n"
-        for k, v in arguments.items()
-    )
-    call = f'<｜DSML｜invoke name="{name}">\n{inside}</｜DSML｜invoke>'
-    return f"<｜DSML｜function_calls>\n{call}\n</｜DSML｜function_calls>"
-
-
-def _glm(name: str, arguments: dict[str, Any]) -> str:
-    inside = "".join(
-        f"<arg_key>{k}</arg_key>\n<arg_value>{_plain(v)}</arg_value>\n"
-        for k, v in arguments.items()
-    )
-    return f"<tool_call>{name}\n{inside}</tool_call>"
-
-
-def _deep(name: str, arguments: dict[str, Any]) -> str:
-    return (
-        f"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n"
-        f"{_json(arguments)}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>"
-    )
-
-
-FORMS: dict[str, Callable[[str, dict[str, Any]], str]] = {
-    "internlm": lambda n, a: (
-        f"<|action_start|><|plugin|>\n{_json({'name': n, 'parameters': a})}<|action_end|>\n"
-    ),
-    "qwen": lambda n, a: f"<tool_call>\n{_json({'name': n, 'arguments': a})}\n</tool_call>",
-    "qwen without end": lambda n, a: f"<tool_call>\n{_json({'name': n, 'arguments': a})}",
-    "qwen3coder": _coder,
-    "llama": lambda n, a: f"<|python_tag|>{_json({'name': n, 'parameters': a})}",
-    "bare": lambda n, a: _json({"name": n, "parameters": a}),
-    "fenced": lambda n, a: f"```json\n{_json({'name': n, 'arguments': a})}\n```",
-    "openai": lambda n, a: _json(
-        {"type": "function", "function": {"name": n, "arguments": _json(a)}}
-    ),
-    "deepseek v3": _deep,
-    "deepseek v3.1": lambda n, a: (
-        f"<｜tool▁call▁begin｜>{n}<｜tool▁sep｜>{_json(a)}<｜tool▁call▁end｜>"
-    ),
-    "deepseek v3.2": _dsml,
-    "kimi": lambda n, a: (
-        f"<|tool_call_begin|>functions.{n}:0<|tool_call_argument_begin|>{_json(a)}<|tool_call_end|>"
-    ),
-    "glm": _glm,
-    "react": lambda n, a: f"\nThought: x\nAction: {n}\nAction Input: {_json(a)}\n",
-    "react json": lambda n, a: _json(
-        {"thought_process": "x", "action": {"name": n, "parameters": a}}
-    ),
-    "name in tags": lambda n, a: f"<tool_call>\n<function>{n}</function>\n{_json(a)}\n</tool_call>",
-    "mistral": lambda n, a: f"[TOOL_CALLS][{_json({'name': n, 'arguments': a})}]",
-}
 # Forms without quotes cannot hold every string: their own tags, and blank ends.
-XML_FORMS = {"qwen3coder", "deepseek v3.2", "glm"}
+XML_FORMS = {"qwen3coder", "deepseek v3.2", "glm", "invoke"}
 
 words = st.text(
     # The models' own tags inside a value are the one thing that cannot come back.
@@ -151,7 +88,7 @@ def test_a_valid_call_comes_back_equal_from_every_form(
     form: str, data: st.DataObject, before: str, after: str
 ) -> None:
     wanted = data.draw(arguments(safe_words if form in XML_FORMS else words))
-    if form in {"llama", "react", "qwen without end"}:
+    if form in LAST:
         after = ""
     text = f"{before}\n{FORMS[form]('search_knowledge', wanted)}\n{after}"
     assert calls(text) == [("search_knowledge", wanted)]
