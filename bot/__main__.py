@@ -24,6 +24,8 @@ reminders = typer.Typer(help="Look at planned reminders.", no_args_is_help=True)
 app.add_typer(reminders, name="reminders")
 evaluate = typer.Typer(help="Measure a part on a labelled file.", no_args_is_help=True)
 app.add_typer(evaluate, name="eval")
+books = typer.Typer(help="A clinic's own books in the knowledge base.", no_args_is_help=True)
+app.add_typer(books, name="kb")
 
 _Config = Annotated[
     Path | None,
@@ -138,11 +140,56 @@ def triage(
 def ask(
     question: Annotated[str, typer.Argument(help="A question about eye health.")],
     as_json: _Json = False,
+    config: _Config = None,
 ) -> None:
     """Answer a question from the knowledge base."""
     from bot import judge  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
 
-    judge.ask(question, as_json=as_json)
+    judge.ask(load(config), question, as_json=as_json)
+
+
+@books.command("add")
+def add_books(
+    files: Annotated[list[Path], typer.Argument(help="Markdown, text, DOCX or PDF files.")],
+    title: Annotated[str | None, typer.Option(help="Name in citations; for one file.")] = None,
+    config: _Config = None,
+) -> None:
+    """Take in a clinic's own books; status 1 if one could not be used."""
+    from bot import kb  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(kb.add_books(load(config), files, title=title))
+
+
+@books.command("list")
+def list_books(as_json: _Json = False, config: _Config = None) -> None:
+    """List the books."""
+    from bot import kb  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(kb.list_books(load(config), as_json=as_json))
+
+
+_BookId = Annotated[str, typer.Argument(help="Name as `kb list` shows it.")]
+
+
+@books.command("show")
+def show_book(book: _BookId, config: _Config = None) -> None:
+    """Print a book's passages as they are searched."""
+    from bot import kb  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(kb.show_book(load(config), book))
+
+
+@books.command("remove")
+def remove_book(book: _BookId, config: _Config = None) -> None:
+    """Take a book out."""
+    from bot import kb  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(kb.remove_book(load(config), book))
 
 
 _Dataset = Annotated[Path, typer.Argument(help="JSON lines.")]

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from bot.settings import Settings
 from core.errors import ConfigError
-from core.knowledge.articles import articles
-from core.knowledge.search import answer, search
+from core.knowledge.library import Library
+from core.knowledge.search import answer, search, title_of, use
 from core.message import Language
 from core.reply import plain_text
 from core.triage.engine import assess
@@ -46,12 +47,13 @@ def triage(words: str, context: Sequence[str], *, as_json: bool) -> None:
     _say(explain(verdict, _language(words)))
 
 
-def ask(question: str, *, as_json: bool) -> None:
-    """Print what the knowledge base answers, or that it does not know."""
+def ask(settings: Settings, question: str, *, as_json: bool) -> None:
+    """Print what articles and the clinic's books answer, or that they do not know."""
+    use(library=Library(settings.library_dir))
     language = _language(question)
     hits = search(question, language, _HITS)
     if as_json:
-        found = [{"id": h.id, "title": articles()[h.id].title[language]} for h in hits]
+        found = [{"id": h.id, "title": title_of(h, language)} for h in hits]
         said = plain_text(answer(hits[0], language)) if hits else None
         _say(json.dumps({"hits": found, "answer": said}, ensure_ascii=False))
     else:

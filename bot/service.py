@@ -20,6 +20,7 @@ import structlog
 from adapters.console.desk import StaffDesk
 from adapters.console.passwords import Passwords
 from adapters.webchat.channel import WebChat
+from bot.knowledge import KnowledgeSources
 from bot.settings import Settings
 from bot.ticker import Ticker
 from core.alerts import AlertSettings, StaffAlerts
@@ -101,6 +102,7 @@ class Service:
         self.history = TranscriptHistory(self.store)
         self.llm = LlmClient(settings.llm) if settings.llm.base_urls else None
         self.reader = OnnxFundusReader(settings.fundus)
+        self.knowledge = KnowledgeSources(settings)
         self.channels: dict[tuple[str, str], Channel] = {}
         self._make_channels(extra_channel)
         self.delivery = Delivery(self.store, self.clock, self.channels)
@@ -186,6 +188,7 @@ class Service:
             self.blobs,
             self.reader if self._settings.fundus.enabled else None,
             ModelAssistant(self.llm, self._settings.llm.limits()) if self.llm else None,
+            self.knowledge.prepare,
         )
         limits = DispatchLimits(
             dialog.merge_window_ms, int(dialog.lease_s * 1000), dialog.turns_at_once
@@ -231,6 +234,8 @@ class Service:
             await self.llm.start()
             self._exit.push_async_callback(self.llm.stop)
         self._exit.push_async_callback(self.reader.close)
+        self._exit.push_async_callback(self.knowledge.stop)
+        self._tasks.append(self.knowledge.start())
         if self._only_user:
             await self.store.write(free_all_leases, None)
         await self.delivery.recover(only_user=self._only_user)

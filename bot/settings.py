@@ -22,6 +22,7 @@ from adapters.telegram.settings import TelegramSettings
 from adapters.webchat.settings import WebChatSettings
 from core.errors import ConfigError
 from core.message import Language
+from models.embeddings.settings import KnowledgeSettings
 from models.fundus.settings import FundusSettings
 from models.llm.settings import LlmSettings
 
@@ -160,8 +161,14 @@ class Settings(BaseSettings):
     webchat: WebChatSettings = WebChatSettings()
     console: ConsoleSettings = ConsoleSettings()
     llm: LlmSettings = LlmSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
     fundus: FundusSettings = FundusSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def library_dir(self) -> Path:
+        """Where the clinic's own books lie, and vectors."""
+        return self.data_dir / "library"
 
     @property
     def database_url(self) -> str:

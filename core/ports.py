@@ -213,6 +213,27 @@ class ChatModel(Protocol):
         ...
 
 
+class Embedder(Protocol):
+    """Turns texts into vectors whose closeness is closeness in meaning."""
+
+    @property
+    def model(self) -> str:
+        """Which model; vectors of different ones do not compare."""
+        ...
+
+    def is_healthy(self) -> bool:
+        """Tell, without waiting, whether a call is worth trying now."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return one vector per text, in their order, all of the same length.
+
+        Raises:
+            ModelUnavailable: no usable answer.
+        """
+        ...
+
+
 class FundusReader(Protocol):
     """Reads fundus photos."""
 

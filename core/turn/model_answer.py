@@ -15,8 +15,7 @@ from core.agent.prompt import Passage, system_prompt
 from core.agent.safety import check, showable
 from core.agent.tools import findings_text, read_fundus_photo
 from core.errors import ModelUnavailable, PatientError
-from core.knowledge.articles import articles
-from core.knowledge.search import Hit, search
+from core.knowledge.search import Hit, search, title_of, words_of
 from core.markdown import parse
 from core.message import Address, Language
 from core.ports import Channel, ChatMessage, ChatModel, Draft
@@ -143,10 +142,7 @@ class _Shown:
 
 
 def _passage(hit: Hit, language: Language) -> Passage:
-    article = articles()[hit.id]
-    facts = [fact.text for fact in article.facts[language]]
-    body = "\n".join([*facts, article.when_to_go[language]])
-    return Passage(f"{hit.id} {article.title[language]}", body)
+    return Passage(f"{hit.id} {title_of(hit, language)}", words_of(hit, language))
 
 
 def _affinity(address: Address) -> str:
