@@ -27,6 +27,9 @@ app.add_typer(evaluate, name="eval")
 books = typer.Typer(help="A clinic's own books in the knowledge base.", no_args_is_help=True)
 app.add_typer(books, name="kb")
 
+lmdeploy = typer.Typer(help="Run an LMDeploy server, or ask a server.", no_args_is_help=True)
+app.add_typer(lmdeploy, name="lmdeploy")
+
 _Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="Settings file; default: $OCULICHAT_CONFIG, config.yaml."),
@@ -227,6 +230,68 @@ def evaluate_tools(
     from bot.evaluate_tools import evaluate_tools  # noqa: PLC0415
 
     evaluate_tools(dataset, tools, predictions, as_json=as_json)
+
+
+@lmdeploy.command("serve")
+def serve_model(
+    model: Annotated[str, typer.Argument(help="Folder of a model, or its name on Hugging Face.")],
+    extra: Annotated[
+        list[str] | None, typer.Argument(help="After --: further flags of LMDeploy, as they are.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="For clients; default: llm.model.")] = None,
+    host: Annotated[str, typer.Option(help="Others than this machine need llm.api_key.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 23333,
+    session_len: Annotated[
+        int | None, typer.Option(min=1024, help="Tokens; default: llm.session_len.")
+    ] = None,
+    quant_policy: Annotated[str, typer.Option(help="Of the key-value cache.")] = "none",
+    tp: Annotated[int, typer.Option(help="GPUs to split the model over.")] = 1,
+    cache_share: Annotated[float, typer.Option(help="Of the GPU memory left.")] = 0.8,
+    backend: Annotated[str, typer.Option(help="auto, pytorch or turbomind.")] = "auto",
+    tool_parser: Annotated[str, typer.Option(help="auto, off, or LMDeploy's name.")] = "auto",
+    reasoning_parser: Annotated[str, typer.Option(help="auto, off, or LMDeploy's name.")] = "auto",
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code")] = False,
+    python: Annotated[Path | None, typer.Option(help="One that has LMDeploy.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the command.")] = False,
+    config: _Config = None,
+) -> None:
+    """Serve MODEL with the LMDeploy flags that suit it and this service."""
+    from bot.lmdeploy import serve as serve_with_lmdeploy  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+    from models.llm.serving import Serving  # noqa: PLC0415
+
+    settings = load(config)
+    serving = Serving(
+        model=model,
+        name=name or settings.llm.model or Path(model).name,
+        host=host,
+        port=port,
+        session_len=session_len or settings.llm.session_len,
+        quant_policy=quant_policy,
+        tp=tp,
+        cache_share=cache_share,
+        backend=backend,
+        tool_parser=tool_parser,
+        reasoning_parser=reasoning_parser,
+        trust_remote_code=trust_remote_code,
+        extra=extra or (),
+    )
+    serve_with_lmdeploy(settings, serving, python=python, is_dry_run=dry_run)
+
+
+@lmdeploy.command("check")
+def check_server(
+    url: Annotated[str, typer.Argument(help="Address of a server, with or without /v1.")],
+    as_json: _Json = False,
+    config: _Config = None,
+) -> None:
+    """Ask a server what it can do, and what the settings should be; status 1 if it is of no use."""
+    from bot.lmdeploy import check  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(check(load(config), url, as_json=as_json))
 
 
 @app.command()

@@ -126,11 +126,20 @@ class Prober:
                 if (said := _status_word(body)) in {"sleeping", "initializing", "unhealthy"}:
                     raise ProbeFailed(said, status)
                 if not server.is_reachable or server.model is None:
-                    await self.learn_model(server)
+                    await self._learn_if_it_can(server)
             case 401 | 403 | 404 | 405 | 501:  # `serve proxy`, Ollama and others have no /health
                 await self.learn_model(server)
             case _:
                 raise ProbeFailed(f"http_{status}", status)
+
+    async def _learn_if_it_can(self, server: Server) -> None:
+        """Learn the model, or take the configured one of a healthy server that cannot list any."""
+        try:
+            await self.learn_model(server)
+        except ProbeFailed as error:
+            if server.configured_model is None or (error.status or 0) < 500:
+                raise
+            server.model = server.configured_model
 
     async def learn_model(self, server: Server) -> str:
         """Return the name of the model that `server` serves, and keep it.
@@ -144,6 +153,7 @@ class Prober:
         if status != 200 and (status >= 500 or server.configured_model is None):
             raise ProbeFailed(f"models_http_{status}", status)
         server.model = server.configured_model or _first_model(body)
+        server.takes_tools = None  # it may have been started anew, with other flags
         return server.model
 
     async def _get(self, server: Server, path: str) -> tuple[int, bytes]:
