@@ -83,3 +83,13 @@ def scope_of(question: str) -> Scope:
     if _EYE_WORDS.search(left):
         return "eyes"
     return "elsewhere" if _ELSEWHERE.search(question) else "unclear"
+
+
+def foreign_words(question: str) -> list[str]:
+    """Return the words that make a question one about something else; a book may know them.
+
+    A clinic's handbook tells about car parks and invoices: what it names is its own business.
+    """
+    if scope_of(question) != "elsewhere":
+        return []
+    return [m.group() for p in (_OTHER_EYES, _ELSEWHERE) for m in p.finditer(question)]

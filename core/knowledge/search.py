@@ -16,7 +16,7 @@ from core.knowledge.article_search import Ranking, rank, weights
 from core.knowledge.articles import articles
 from core.knowledge.library import BookPassage, Library
 from core.knowledge.meaning import Meaning
-from core.knowledge.scope import scope_of
+from core.knowledge.scope import foreign_words
 from core.knowledge.terms import plain, tokens
 from core.message import Language
 from core.reply import Bold, Bullets, Paragraph, Reply, Text, paragraph
@@ -74,7 +74,7 @@ def search(question: str, language: Language, k: int = 3) -> list[Hit]:
     ranking = rank(asked)
     by_meaning = _sources.meaning.ranking(question) if _sources.meaning else ()
     own = _articles(ranking, by_meaning)
-    if _sources.library is None or scope_of(asked) == "elsewhere":
+    if _sources.library is None:
         return own[:k]
     found = _passages(asked, ranking, language, by_meaning)
     if not own:
@@ -126,6 +126,8 @@ def _passages(
     near = [i for i in by_meaning if "#" in i][:3] if ranking.in_scope else []
     candidates = {p.id: p for p in library.find(terms, _CANDIDATES)}
     candidates |= {i: p for i in near if i not in candidates and (p := library.passage(i))}
+    foreign = foreign_words(asked)
+    candidates = {i: p for i, p in candidates.items() if _names(p, foreign)}
     held = {
         each.id: frozenset(tokens(f"{' '.join(each.headings)} {each.text}"))
         for each in candidates.values()
@@ -145,6 +147,13 @@ def _passages(
     if near:
         order = _fuse(order, near)
     return [(Hit(i, shares[i]), shares[i]) for i in order if shares[i] >= _SHOWN]
+
+
+def _names(passage: BookPassage, words: Sequence[str]) -> bool:
+    if not words:
+        return True
+    told = plain(f"{' '.join(passage.headings)} {passage.text}")
+    return all(word in told for word in words)
 
 
 def _share(wanted: Mapping[str, float], held: frozenset[str]) -> float:
