@@ -6,7 +6,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak train-setup train contract-lmdeploy bench-lmdeploy
+.PHONY: help setup demo test check format bench soak train-setup train contract-lmdeploy contract-others bench-lmdeploy
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t16
@@ -65,6 +65,9 @@ LMDEPLOY_TESTS := tests/contract/lmdeploy
 
 contract-lmdeploy: setup .venv-lmdeploy/.ready  ## test the LLM client against the real LMDeploy server, on a CPU; ARGS="--record" keeps its traffic
 	$(PY) -m pytest $(LMDEPLOY_TESTS) -m lmdeploy $(ARGS)
+
+contract-others: .venv-lmdeploy/.ready  ## add llama.cpp and transformers to what contract-lmdeploy tests (builds llama.cpp: 15 minutes)
+	.venv-lmdeploy/bin/pip install --quiet -r $(LMDEPLOY_TESTS)/requirements-others.txt
 
 bench-lmdeploy: setup  ## two real LMDeploy nodes, one goes away: our client beside lmdeploy serve proxy; needs contract-lmdeploy's environment
 	$(PY) -m tests.bench.llm_servers $(ARGS)

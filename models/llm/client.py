@@ -24,6 +24,7 @@ from models.llm.http import BROKEN, FAILURES, NOT_CONNECTED, Http
 from models.llm.servers import Server, Servers
 from models.llm.settings import LlmSettings
 from models.llm.sse import SseReader
+from models.llm.tokens import ServerTokens
 from models.llm.visible import VisibleText
 
 _log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class _CallFailed(Exception):
         stale: a kept connection broke before the answer began; the same server may be well.
         overflow: the conversation is longer than the context.
         no_tools: it reads no tool calls, so they have to be described in words.
+        no_extras: it refuses the newer fields of the interface.
         thoughts_only: everything was a thought.
     """
 
@@ -70,6 +72,7 @@ class _CallFailed(Exception):
         stale: bool = False,
         overflow: bool = False,
         no_tools: bool = False,
+        no_extras: bool = False,
         thoughts_only: bool = False,
     ) -> None:
         super().__init__(cause)
@@ -81,6 +84,7 @@ class _CallFailed(Exception):
         self.stale = stale
         self.overflow = overflow
         self.no_tools = no_tools
+        self.no_extras = no_extras
         self.thoughts_only = thoughts_only
 
 
@@ -186,6 +190,7 @@ class LlmClient:
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._waiting = 0
         self._http: Http | None = None
+        self.tokens = ServerTokens(self._servers, lambda: self._http)
         self._prober: Prober | None = None
         key = settings.api_key
         self._headers = {"Content-Type": "application/json"}
@@ -255,8 +260,7 @@ class LlmClient:
                 except _CallFailed as error:
                     failure = error
                     self._note(server, error)
-                    if error.no_tools and server.takes_tools is not False:
-                        server.takes_tools = False
+                    if _has_learned(server, error):
                         continue
                     if is_shown or not (error.elsewhere or error.overflow):
                         break
@@ -335,6 +339,7 @@ class LlmClient:
                             model=model,
                             thinking=thinking,
                             tools_as_text=server.takes_tools is False,
+                            extras=server.takes_extras,
                         )
                         response = await self._send(server, "POST", "/v1/chat/completions", body)
                         await self._check(response)
@@ -382,20 +387,25 @@ class LlmClient:
         if status == 200 and _content_type(response).startswith(b"text/event-stream"):
             return
         body = (await _body(response)).lower()
-        kind, overflow, no_tools = "error_body" if status == 200 else "refused", False, False
+        kind, overflow, no_tools, no_extras = "refused", False, False, False
         if status in {200, 400, 413, 500} and any(words in body for words in _OVERFLOW):
             kind, overflow = "context_overflow", True
         elif status in {400, 500} and any(words in body for words in _NO_TOOLS):
             kind, no_tools = "no_tool_parser", True
+        elif status in {400, 422} and any(name.encode() in body for name in wire.EXTRAS):
+            kind, no_extras = "strict_server", True
+        elif status == 200:
+            kind = "error_body"
         # 400 is about our request: every server would say the same.
-        elsewhere = not (overflow or no_tools or status == 400)
+        ours = overflow or status in {400, 422} or no_tools
         raise _CallFailed(
             kind,
             status=status,
-            elsewhere=elsewhere,
-            blames_server=elsewhere,
+            elsewhere=not ours,
+            blames_server=not ours,
             overflow=overflow,
             no_tools=no_tools,
+            no_extras=no_extras,
         )
 
     async def _texts(
@@ -439,6 +449,17 @@ class LlmClient:
         if self._prober:
             await self._prober.probe_all()
         return self.health()
+
+
+def _has_learned(server: Server, failure: _CallFailed) -> bool:
+    """Note what `server` cannot do, and tell whether this is news: then it is asked again."""
+    if failure.no_tools and server.takes_tools is not False:
+        server.takes_tools = False
+        return True
+    if failure.no_extras and server.takes_extras:
+        server.takes_extras = False
+        return True
+    return False
 
 
 async def _next(chunks: AsyncIterator[bytes], deadline_s: float | None) -> bytes | None:

@@ -153,7 +153,8 @@ class Prober:
         if status != 200 and (status >= 500 or server.configured_model is None):
             raise ProbeFailed(f"models_http_{status}", status)
         server.model = server.configured_model or _first_model(body)
-        server.takes_tools = None  # it may have been started anew, with other flags
+        if server.is_reachable is False:  # it may have been started anew, with other flags
+            server.takes_tools, server.takes_extras = None, True
         return server.model
 
     async def _get(self, server: Server, path: str) -> tuple[int, bytes]:

@@ -51,6 +51,7 @@ class Server:
         configured_model: the name every call uses, or None: the server is asked.
         model: the name it serves, or None while unknown.
         takes_tools: None until it was offered tools; False = it wants them described in words.
+        takes_extras: False = it refuses the newer fields of the interface (`wire.EXTRAS`).
         failures: calls failed in a row.
         trips: times in a row the breaker opened.
         rests_until_s: monotonic time before which it gets no call.
@@ -69,6 +70,7 @@ class Server:
     configured_model: str | None = None
     model: str | None = None
     takes_tools: bool | None = None
+    takes_extras: bool = True
     failures: int = 0
     trips: int = 0
     rests_until_s: float = 0.0

@@ -9,6 +9,17 @@ from typing import Any
 from core.ports import ChatMessage, ChatRequest, ToolSpec
 from models.llm.settings import LlmSettings
 
+# What the oldest form of the interface does not have; strict servers (`transformers serve`) refuse
+# to answer rather than ignore it.
+EXTRAS = (
+    "top_k",
+    "repetition_penalty",
+    "chat_template_kwargs",
+    "skip_special_tokens",
+    "max_completion_tokens",
+    "stream_options",
+    "tool_choice",
+)
 # For text mode only: words to the model, not to a person, so not in a catalogue.
 _TEXT_TOOLS = """
 
@@ -29,6 +40,7 @@ def encode(
     model: str,
     thinking: bool,
     tools_as_text: bool = False,
+    extras: bool = True,
 ) -> bytes:
     """Return the body of one streamed call.
 
@@ -40,8 +52,10 @@ def encode(
         model: name the server serves.
         thinking: whether the chat template shall let the model think.
         tools_as_text: this server reads no calls, whatever the settings hoped for.
+        extras: this server takes the fields in `EXTRAS`.
     """
     is_text_mode = tools_as_text or settings.tool_mode == "text"
+    limit = min(request.max_completion_tokens, settings.max_completion_tokens)
     body: dict[str, Any] = {
         "model": model,
         "messages": (_as_text if is_text_mode else _native)(request),
@@ -51,7 +65,8 @@ def encode(
         "top_p": settings.top_p,
         "top_k": settings.top_k,
         "repetition_penalty": settings.repetition_penalty,
-        "max_completion_tokens": min(request.max_completion_tokens, settings.max_completion_tokens),
+        "max_completion_tokens": limit,
+        "max_tokens": limit,  # the old name is the only one that llama.cpp's Python server knows
         "chat_template_kwargs": {"enable_thinking": thinking},
     }
     if request.tools and is_text_mode:
@@ -59,6 +74,8 @@ def encode(
     elif request.tools:
         body["tools"] = [_tool(t) for t in request.tools]
         body["tool_choice"] = "auto"
+    if not extras:
+        body = {name: value for name, value in body.items() if name not in EXTRAS}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
