@@ -187,7 +187,9 @@ class Service:
             self.channels,
             self.blobs,
             self.reader if self._settings.fundus.enabled else None,
-            ModelAssistant(self.llm, self._settings.llm.limits()) if self.llm else None,
+            ModelAssistant(self.llm, self._settings.llm.limits(), self.store, self.llm.tokens)
+            if self.llm
+            else None,
             self.knowledge.prepare,
         )
         limits = DispatchLimits(

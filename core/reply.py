@@ -111,6 +111,8 @@ class Reply:
     buttons: tuple[tuple[Button, ...], ...] = ()
     image: Image | None = None
     ai_generated: bool = field(default=False)
+    # What wrote it, for the record: version of the prompt, and what it rests on; "" = fixed text.
+    origin: str = ""
 
 
 def paragraph(text: str) -> Paragraph:
@@ -184,6 +186,8 @@ def to_json(reply: Reply) -> dict[str, Any]:
         data["image"] = [reply.image.blob, reply.image.mime, reply.image.alt]
     if reply.ai_generated:
         data["ai"] = True
+    if reply.origin:
+        data["origin"] = reply.origin
     return data
 
 
@@ -204,4 +208,5 @@ def from_json(data: dict[str, Any]) -> Reply:
         tuple(tuple(Button(b[0], b[1]) for b in row) for row in data.get("buttons", ())),
         Image(*data["image"]) if "image" in data else None,
         data.get("ai", False),
+        data.get("origin", ""),
     )

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import structlog
 
 from core.agent import context, schema, toolcalls
-from core.errors import ContextOverflow, ModelUnavailable, PatientError, TransientError
+from core.errors import ContextOverflow, ModelBusy, ModelUnavailable, PatientError, TransientError
 from core.ports import (
     ChatEvent,
     ChatMessage,
@@ -32,7 +32,10 @@ _ASK_AGAIN = (
     "Your last message was empty or not a valid call. Answer the person in plain words, or call "
     "one of the offered tools with exactly its name and JSON arguments."
 )
+_CORRECT = "Do not send that answer: {why} Write the whole answer again, in the person's language."
 _NO_MORE_TOOLS = "You have called enough tools. Answer the person now, in plain words."
+# Share of the budget left when the server found the prompt too long after all.
+_SHORTENED = 0.8
 _SENTENCE_ENDS = "。！？!?…\n"
 
 
@@ -74,6 +77,10 @@ class Limits:
     total_timeout_s: float = 90.0
 
 
+# A chat template without a tool role fails on one, so results then go into a user message.
+ToolRole = Literal["tool", "user"]
+
+
 @dataclass(frozen=True, slots=True)
 class AgentAnswer:
     """What the model says at last.
@@ -85,6 +92,10 @@ class AgentAnswer:
         completion_tokens: likewise.
         rounds: calls of the model.
         is_cut: the answer met the token limit and was shortened to its last whole sentence.
+        was_corrected: the first answer was objected to, and this is the second.
+        is_question_cut: the person's message was too long for the model, which read its beginning
+            and its end; say so.
+        tool_role: in which role results were understood; pass it on to the next call.
     """
 
     text: str
@@ -93,9 +104,14 @@ class AgentAnswer:
     completion_tokens: int = 0
     rounds: int = 1
     is_cut: bool = False
+    was_corrected: bool = False
+    is_question_cut: bool = False
+    tool_role: ToolRole = "tool"
 
 
 ShowText = Callable[[str], Awaitable[None]]
+# Looks at a finished answer and returns what is wrong with it, in words for the model, or None.
+Object = Callable[[str], str | None]
 
 
 async def converse(
@@ -106,6 +122,10 @@ async def converse(
     on_text: ShowText | None = None,
     affinity: str = "",
     limits: Limits = Limits(),
+    object_to: Object | None = None,
+    meter: context.TokenMeter | None = None,
+    counter: context.TokenCounter | None = None,
+    tool_role: ToolRole = "tool",
 ) -> AgentAnswer:
     """Answer the last user message.
 
@@ -117,11 +137,19 @@ async def converse(
         on_text: gets the whole answer so far, unchecked, whenever it grew; tool calls left out.
         affinity: stable opaque key of the patient.
         limits: what it may cost.
+        object_to: asked about a finished answer; the model is told once and answers again. The
+            second answer is returned whatever it says: the caller decides.
+        meter: what is known about the model's tokens; learns from this call.
+        counter: the server's own tokenizer.
+        tool_role: role of tool results; when a server fails on results in role ``tool``, the
+            same is tried once in role ``user``.
 
     Raises:
         ModelUnavailable: no usable answer; forget what `on_text` got.
     """
     talk = _Talk(model, list(messages), tools, on_text, affinity, limits)
+    talk.object_to, talk.counter, talk.tool_role = object_to, counter, tool_role
+    talk.meter = meter or talk.meter
     try:
         async with asyncio.timeout(limits.total_timeout_s):
             return await talk.run()
@@ -153,6 +181,14 @@ class _Talk:
         self._completion_tokens = 0
         self._rounds = 0
         self._drop_pairs = 0
+        users = [n for n, m in enumerate(messages) if m.role == "user"]
+        self._current_from = users[-1] if users else len(messages)
+        self._was_corrected = False
+        self._is_question_cut = False
+        self.object_to: Object | None = None
+        self.meter = context.TokenMeter()
+        self.counter: context.TokenCounter | None = None
+        self.tool_role: ToolRole = "tool"
 
     async def run(self) -> AgentAnswer:
         """Return the first usable answer."""
@@ -170,13 +206,29 @@ class _Talk:
                 continue
             is_usable = said.text and not said.has_broken and not said.calls
             if is_usable or (said.text and has_asked_again):
-                return self._answer(said.text, is_cut=done.finish_reason == "length")
+                answer = self._answer(said.text, is_cut=done.finish_reason == "length")
+                if not self._must_answer_again(answer.text):
+                    return answer
+                continue
             # The server deletes calls it does not know, silently; asking once more often helps.
             _log.info("agent_no_answer", has_broken=said.has_broken, again=not has_asked_again)
             if has_asked_again:
                 raise ModelUnavailable("the LLM said nothing, twice")
             has_asked_again = True
             self._add_to_last(_NO_MORE_TOOLS if said.calls else _ASK_AGAIN)
+
+    def _must_answer_again(self, text: str) -> bool:
+        """Tell the model once what is wrong with its answer; what is said then is returned."""
+        if self._was_corrected or self.object_to is None:
+            return False
+        why = self.object_to(text)
+        if why is None:
+            return False
+        _log.info("agent_corrected")
+        self._was_corrected = True
+        self._messages.append(ChatMessage("assistant", text))
+        self._messages.append(ChatMessage("user", f"[{_CORRECT.format(why=why)}]"))
+        return True
 
     def _add_to_last(self, words: str) -> None:
         """Tell the model something inside the last message, so that roles still alternate."""
@@ -187,23 +239,61 @@ class _Talk:
         budget = context.prompt_budget(
             self._limits.session_len, self._limits.max_completion_tokens
         ) - context.tool_tokens(offered)
-        for _ in range(2):
-            fitting = context.fit(self._messages, budget=budget, drop_pairs=self._drop_pairs)
+        has_shortened = has_changed_role = False
+        while True:
+            fitting = await context.fit(
+                self._sendable(),
+                budget=budget,
+                drop_pairs=self._drop_pairs,
+                current_from=self._current_from,
+                scale=self.meter.scale,
+                counter=self.counter,
+            )
             if fitting is None:
                 raise ContextOverflow("the current message does not fit the LLM's context")
+            self._is_question_cut = self._is_question_cut or fitting.is_cut
             try:
-                return await self._stream(fitting, offered)
+                done = await self._stream(fitting.messages, offered)
             except ContextOverflow:
-                if self._drop_pairs:
+                if has_shortened:
                     raise
-                self._drop_pairs = 2 + self._dropped(fitting)
-        raise ContextOverflow("the conversation does not fit the LLM's context")
+                has_shortened = True
+                self._drop_pairs = 2 + fitting.dropped
+                # The server knows better than the estimate: what must stay is shortened too.
+                budget = int(budget * _SHORTENED)
+            except ModelBusy:
+                raise
+            except ModelUnavailable:
+                has_results = any(m.role == "tool" for m in fitting.messages)
+                if has_changed_role or not has_results:
+                    raise
+                has_changed_role = True
+                self.tool_role = "user"
+                _log.info("agent_tool_role_changed")
+            else:
+                estimated = sum(map(context.message_tokens, fitting.messages))
+                self.meter.note(estimated + context.tool_tokens(offered), done.prompt_tokens)
+                return done
 
-    def _dropped(self, fitting: Sequence[ChatMessage]) -> int:
-        """Return how many exchanges the estimate has dropped already."""
-        return sum(m.role == "user" for m in self._messages) - sum(
-            m.role == "user" for m in fitting
-        )
+    def _sendable(self) -> list[ChatMessage]:
+        """Return the messages in roles the model's chat template has."""
+        if self.tool_role == "tool":
+            return self._messages
+        plain: list[ChatMessage] = []
+        for message in self._messages:
+            if message.role == "tool":
+                content = f"[result of the tool]\n{message.content}"
+                if plain and plain[-1].role == "user":
+                    plain[-1] = replace(plain[-1], content=f"{plain[-1].content}\n{content}")
+                else:
+                    plain.append(ChatMessage("user", content))
+            elif message.tool_calls:
+                names = ", ".join(c.name for c in message.tool_calls)
+                content = f"{message.content}\n[tool called: {names}]".lstrip()
+                plain.append(ChatMessage("assistant", content))
+            else:
+                plain.append(message)
+        return plain
 
     async def _stream(
         self, messages: Sequence[ChatMessage], offered: Sequence[ToolSpec]
@@ -260,7 +350,10 @@ class _Talk:
         except (PatientError, TransientError) as error:
             _log.warning("tool_failed", tool=call.name, error=type(error).__name__)
             return "error: the tool has no result; answer without it"
-        return result[: self._limits.result_characters]
+        except Exception as error:  # a defect of one tool must not cost the person the answer
+            _log.exception("tool_broke", tool=call.name, error=type(error).__name__)
+            return "error: the tool has no result; answer without it"
+        return context.neutral(result)[: self._limits.result_characters]
 
     def _answer(self, text: str, *, is_cut: bool) -> AgentAnswer:
         if is_cut:
@@ -275,4 +368,7 @@ class _Talk:
             self._completion_tokens,
             self._rounds,
             is_cut,
+            self._was_corrected,
+            self._is_question_cut,
+            self.tool_role,
         )

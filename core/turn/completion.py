@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from core.agent.summary import facts, merged
 from core.delivery import OUTBOX_BODY, TASK_DETAIL
 from core.dispatch import INBOX_BODY, TurnInput
 from core.gather import Waiting
@@ -46,6 +47,7 @@ def to_completion(
     for waiting in turn.messages:
         if isinstance(waiting.what, Inbound):
             state = state.with_exchange("patient", waiting.what.text)
+            state = replace(state, facts=merged(state.facts, facts(waiting.what.text)))
     for reply in answer.replies:
         state = state.with_exchange("service", plain_text(reply))
     if any(reply.kind == "emergency" for reply in answer.replies):

@@ -168,9 +168,7 @@ def _thank(answer: Answer) -> bool:
 def _refuse(answer: Answer) -> bool:
     if answer.state.consents.get("health") is not False or not answer.consents:
         record(answer, "health", granted=False)
-    answer.remember(
-        held=(), asking=None, consult=None, readings=(), recent=(), known={}, advice=None
-    )
+    answer.remember(held=(), asking=None, consult=None, recent=(), facts=(), known={}, advice=None)
     answer.say(say("consent", text(answer.language, "consent.refused")))
     return False
 
@@ -202,6 +200,6 @@ def withdraw(answer: Answer, action: str) -> None:
             record(answer, each, granted=False)
     if kind == "health":
         answer.state = replace(
-            answer.state, recent=(), consult=None, readings=(), held=(), known={}, advice=None
+            answer.state, recent=(), facts=(), consult=None, held=(), known={}, advice=None
         )
     answer.say(say("notice", text(answer.language, "consent.withdrawn")))

@@ -47,7 +47,8 @@ def propose(answer: Answer, proposal: PlanProposal) -> None:
     answer.say(proposal_reply(proposal, due=due, language=answer.language))
 
 
-def _open_proposal(state: DialogState) -> tuple[PlanProposal, date] | None:
+def open_proposal(state: DialogState) -> tuple[PlanProposal, date] | None:
+    """Return the follow-up that was proposed and not answered, with its day."""
     if state.proposal is None:
         return None
     data: dict[str, Any] = dict(state.proposal)
@@ -68,7 +69,7 @@ def typed_answer(words: str, state: DialogState) -> str | None:
 
 def on_plan_button(answer: Answer, action: str) -> None:
     """Handle agree / other date / no reminders."""
-    found = _open_proposal(answer.state)
+    found = open_proposal(answer.state)
     verb = action.rpartition(":")[2]
     if found is None or verb not in ("agree", "other", "none"):
         answer.say(say("notice", text(answer.language, "turn.button_old")))
@@ -91,7 +92,7 @@ def on_plan_button(answer: Answer, action: str) -> None:
 
 def on_date(answer: Answer, written: str) -> bool:
     """Take a date that we asked for; False when the words are about something else."""
-    found = _open_proposal(answer.state)
+    found = open_proposal(answer.state)
     day = parse_date(written, today=_today(answer), language=answer.language)
     if day is None:
         # A sentence is no date, and whoever misses twice wants to talk about something else.

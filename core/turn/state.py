@@ -18,7 +18,6 @@ CONSENTS: tuple[ConsentKind, ...] = ("health", "photos", "reminders")
 _RECENT = 16
 _RECENT_CHARACTERS = 1_200
 _HELD = 20
-_READINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,8 @@ class DialogState:
         offered: (label, action) of the buttons last shown, for people who type them.
         proposal: follow-up that was proposed and not answered yet, as JSON, or None.
         awaiting: ``plan_date`` (or ``plan_date_again``) while we wait for a date in free text.
-        readings: (photo id, reading as JSON) of the last photos, newest last, for the model.
+        facts: (kind, words) about health as the patient told them (`core.agent.summary`); they
+            outlive `recent`.
         seen_language_hint: platform's hint, used before the first words.
         referred_by: payload of the deep link that brought the patient, or "".
         opted_out: the patient stopped reminders.
@@ -75,7 +75,7 @@ class DialogState:
     offered: tuple[tuple[str, str], ...] = ()
     proposal: dict[str, Any] | None = None
     awaiting: str | None = None
-    readings: tuple[tuple[str, dict[str, Any]], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
     referred_by: str = ""
     opted_out: bool = False
     told_model_down_at_ms: int = 0
@@ -99,19 +99,13 @@ class DialogState:
         """Return the state with one more message kept for after consent."""
         return replace(self, held=(*self.held, (message_id, inbox_id, message))[-_HELD:])
 
-    def with_reading(self, reading: dict[str, Any]) -> DialogState:
-        """Return the state with one more photo result, under an id that says nothing."""
-        last = int(self.readings[-1][0].removeprefix("photo-")) if self.readings else 0
-        entry = (f"photo-{last + 1}", reading)
-        return replace(self, readings=(*self.readings, entry)[-_READINGS:])
-
     def granted(self, kind: ConsentKind) -> bool:
         """Tell whether a consent was given and not withdrawn."""
         return self.consents.get(kind, False)
 
 
 _VERSION = 1
-_TUPLES_OF_TUPLES = ("held", "recent", "offered", "readings")
+_TUPLES_OF_TUPLES = ("held", "recent", "offered", "facts")
 
 
 def to_json(state: DialogState) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from core.triage.verdict import to_json as verdict_to_json
 from core.turn import card, commands, consent, followups, why
 from core.turn.answer import Answer
 from core.turn.completion import STATE, to_completion
-from core.turn.photos import Sent, is_picture, read_all, reading_to_json, worst
+from core.turn.photos import Sent, is_picture, read_all, worst
 from core.turn.state import DialogState
 from core.turn.state import from_json as state_from_json
 from core.turn.words import command_of, language_of, spoken_language, typed_button
@@ -389,8 +389,6 @@ class TurnHandler:
             blobs=self._blobs,
             reader=self._reader,
         )
-        for each in readings:
-            answer.state = answer.state.with_reading(reading_to_json(each))
         reading = worst(readings)
         if reading is None:
             return

@@ -28,7 +28,7 @@ def test_prompt_holds_what_is_known_behind_a_fixed_start(language: Language) -> 
         language,
         summary="糖尿病10年",
         findings=("p1: DR 2",),
-        passages=(Passage("糖网", "每年查眼底"),),
+        passages=(Passage("KB07", "糖网", "每年查眼底"),),
         open_urgency=Urgency.SAME_DAY,
     )
     assert full.startswith(bare)
@@ -39,7 +39,7 @@ def test_prompt_holds_what_is_known_behind_a_fixed_start(language: Language) -> 
 
 
 def test_passages_stay_within_their_room_and_whole() -> None:
-    passages = [Passage(f"文{n}", "字" * 100) for n in range(9)]
+    passages = [Passage(f"KB0{n}", f"文{n}", "字" * 100) for n in range(9)]
     prompt = system_prompt("zh-Hans", passages=passages, passage_tokens=250)
     assert prompt.count("字" * 100) == 2
     assert "文2" not in prompt

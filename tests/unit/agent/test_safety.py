@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.agent.contradiction import Known
 from core.agent.safety import check, showable
 from core.reading import CONDITIONS, Finding, Reading
 from core.texts import text
@@ -19,13 +20,17 @@ def a_reading(decision: str = "refer") -> Reading:
     return Reading("assessed", findings, 2, "OD", 0.99, 0.9, (), "m1", "cpu", 10, 10)
 
 
+def knowing(urgency: Urgency, reading: Reading | None) -> Known:
+    return Known(urgency, (reading,) if reading else ())
+
+
 SAFE = "先别紧张。请把情况慢慢告诉我。我会一直在这里。"
 
 
 def problems(
     said: str, urgency: Urgency = Urgency.NONE, reading: Reading | None = None
 ) -> tuple[str, ...]:
-    return check(SAFE + said, language="zh-Hans", open_urgency=urgency, reading=reading).problems
+    return check(SAFE + said, language="zh-Hans", known=knowing(urgency, reading)).problems
 
 
 @pytest.mark.parametrize(
@@ -153,14 +158,14 @@ def test_harm_is_found(said: str) -> None:
     ],
 )
 def test_good_sentences_stay(said: str) -> None:
-    checked = check(SAFE + said, language="en", open_urgency=Urgency.IMMEDIATE, reading=None)
+    checked = check(SAFE + said, language="en", known=knowing(Urgency.IMMEDIATE, None))
     assert checked.problems == ()
     assert checked.text == SAFE + said
 
 
 def test_bad_sentence_goes_and_the_rest_stays() -> None:
     answer = "干眼很常见。热敷有帮助。可以用人工泪液，每天四次。多眨眼也好。"
-    checked = check(answer, language="zh-Hans", open_urgency=Urgency.NONE, reading=None)
+    checked = check(answer, language="zh-Hans", known=knowing(Urgency.NONE, None))
     assert checked.text == (
         "干眼很常见。热敷有帮助。多眨眼也好。\n\n" + text("zh-Hans", "agent.safety.instead.dose")
     )
@@ -168,14 +173,14 @@ def test_bad_sentence_goes_and_the_rest_stays() -> None:
 
 def test_open_flag_replaces_comfort_by_what_to_do() -> None:
     answer = "突然看不清要小心。不用去医院。请先坐下。别开车。"
-    checked = check(answer, language="zh-Hans", open_urgency=Urgency.IMMEDIATE, reading=None)
+    checked = check(answer, language="zh-Hans", known=knowing(Urgency.IMMEDIATE, None))
     assert "不用去医院" not in checked.text
     assert checked.text.endswith(text("zh-Hans", "agent.safety.care.immediate"))
 
 
 def test_answer_that_is_mostly_bad_is_not_used() -> None:
     answer = "您得了青光眼。每天滴四次噻吗洛尔。好的。"
-    checked = check(answer, language="zh-Hans", open_urgency=Urgency.NONE, reading=None)
+    checked = check(answer, language="zh-Hans", known=knowing(Urgency.NONE, None))
     assert checked.text == ""
     assert set(checked.problems) == {"diagnosis", "dose"}
 
@@ -184,11 +189,11 @@ def test_answer_that_is_mostly_bad_is_not_used() -> None:
 def test_disclaimer_once_when_a_photo_is_discussed(language: str) -> None:
     disclaimer = text(language, "agent.safety.reading_disclaimer")  # type: ignore[arg-type]
     answer = "这张照片提示需要转诊。请去看眼科。"
-    once = check(answer, language=language, open_urgency=Urgency.NONE, reading=a_reading())  # type: ignore[arg-type]
+    once = check(answer, language=language, known=knowing(Urgency.NONE, a_reading()))  # type: ignore[arg-type]
     assert once.text.count(disclaimer) == 1
-    again = check(once.text, language=language, open_urgency=Urgency.NONE, reading=a_reading())  # type: ignore[arg-type]
+    again = check(once.text, language=language, known=knowing(Urgency.NONE, a_reading()))  # type: ignore[arg-type]
     assert again.text == once.text
-    without = check(answer, language=language, open_urgency=Urgency.NONE, reading=None)  # type: ignore[arg-type]
+    without = check(answer, language=language, known=knowing(Urgency.NONE, None))  # type: ignore[arg-type]
     assert disclaimer not in without.text
 
 
@@ -199,21 +204,25 @@ def test_our_own_texts_pass_our_own_check(language: str) -> None:
     for key in (*keys, *cares):
         said = text(language, f"agent.safety.{key}")  # type: ignore[arg-type]
         checked = check(
-            said, language=language, open_urgency=Urgency.IMMEDIATE, reading=a_reading()
+            said, language=language, known=knowing(Urgency.IMMEDIATE, a_reading())
         )  # type: ignore[arg-type]
         assert checked.problems == (), key
 
 
 @given(st.text(max_size=300))
 def test_checking_never_fails_and_is_stable(said: str) -> None:
-    once = check(said, language="zh-Hans", open_urgency=Urgency.SAME_DAY, reading=None)
+    once = check(said, language="zh-Hans", known=knowing(Urgency.SAME_DAY, None))
     if not once.problems:
         assert once.text.split() == said.split() or not any(c.isalnum() or c == "_" for c in said)
-    assert showable(said, language="en", open_urgency=Urgency.SAME_DAY, reading=None) in said
+    assert showable(said, language="en", known=knowing(Urgency.SAME_DAY, None)) in said
 
 
-def test_few_vetted_sentences_are_taken_for_bad_ones() -> None:
-    """Our own articles keep the rules, so whatever is found in them is a false alarm."""
+@pytest.mark.parametrize(("urgency", "most"), [(Urgency.NONE, 0.01), (Urgency.IMMEDIATE, 0.02)])
+def test_few_vetted_sentences_are_taken_for_bad_ones(urgency: Urgency, most: float) -> None:
+    """Our own articles keep the rules, so what is found in them is a false alarm.
+
+    Beside an open emergency "it mostly clears by itself" is comfort, even in an article.
+    """
     n_sentences = n_found = 0
     for article in (files("core.knowledge") / "articles").iterdir():
         for line in article.read_text("utf-8").splitlines():
@@ -221,13 +230,13 @@ def test_few_vetted_sentences_are_taken_for_bad_ones() -> None:
                 continue
             said = f"{SAFE}{line[2:]}"
             n_sentences += 1
-            checked = check(said, language="en", open_urgency=Urgency.IMMEDIATE, reading=None)
+            checked = check(said, language="en", known=knowing(urgency, None))
             n_found += bool(checked.problems)
     assert n_sentences > 100
-    assert n_found / n_sentences <= 0.01
+    assert n_found / n_sentences <= most
 
 
 def test_draft_stops_before_the_first_bad_sentence() -> None:
     growing = "干眼很常见。可以每天滴四次眼药水。多眨眼。再"
-    shown = showable(growing, language="zh-Hans", open_urgency=Urgency.NONE, reading=None)
+    shown = showable(growing, language="zh-Hans", known=knowing(Urgency.NONE, None))
     assert shown == "干眼很常见。"
