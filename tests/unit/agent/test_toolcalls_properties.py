@@ -314,6 +314,7 @@ def test_unknown_keys_stay_where_the_schema_allows_them() -> None:
 # --- hostile texts ----------------------------------------------------------------------------
 
 UNITS = (
+    "\\", '","', '“"',
     "{", '{"a":', "{'a':", '{"a":"x","a":', "{{", '{\\"a\\":',
     "｛“a”：", '"', "'", '"a" ', "f(", "[f(",
     "plan_follow_up(", 'plan_follow_up(reason="\n',
