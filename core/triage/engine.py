@@ -235,6 +235,8 @@ def _action(found: Match, book: RuleBook, personal: bool) -> Action:
     doubt = found.doubt
     if flag.lasting:
         doubt &= ~Doubt.RESOLVED
+    if flag.supposed and personal:
+        doubt &= ~Doubt.HYPOTHETICAL
     if not doubt:
         return "trigger"
     if doubt & (Doubt.REQUEST | Doubt.EDUCATION):

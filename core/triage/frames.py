@@ -18,11 +18,19 @@ _ANCHOR_LIMIT = 64
 
 @dataclass(frozen=True, slots=True)
 class FlagClass:
-    """A red flag: its class, whether it is an event, whether "it passed" leaves it standing."""
+    """A red flag.
+
+    Attributes:
+        urgency: its class.
+        event: a concrete event; told as a possibility or a memory it is asked about.
+        lasting: "it passed" leaves it standing.
+        supposed: "if …, I will …" leaves it standing, when a person says it of themselves.
+    """
 
     urgency: Urgency
     event: bool = False
     lasting: bool = False
+    supposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ def rule_book() -> RuleBook:
     """Return the rules, read at first use."""
     data = read_yaml("rules.yaml")
     flags = {
-        name: FlagClass(Urgency(f["urgency"]), f.get("event", False), f.get("lasting", False))
+        name: FlagClass(**{**f, "urgency": Urgency(f["urgency"])})
         for name, f in data["flags"].items()
     }
     rules: list[Rule] = []

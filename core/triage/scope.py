@@ -94,7 +94,8 @@ class Scopes:
         self._request_clauses = set(self._clause_numbers("request_here"))
         self._first_in_sentence = {name: self._firsts(name) for name in _SENTENCE_WIDE}
         self._about_person = self._clause_numbers("here_and_now")
-        self._generic_sentences = self._generic()
+        self._generic_clauses = self._generic()
+        self._present_person = self._tells_of_today()
         self._closed = self._resolved()
 
     def doubt(self, start: int, end: int) -> Doubt:
@@ -117,11 +118,12 @@ class Scopes:
         sentence = self._clauses.all[at].sentence
         if self._hypothetical(start, end):
             doubt |= Doubt.HYPOTHETICAL
-        if self._holds("education", sentence, at):
+        taught = self._holds("education", sentence, at)
+        if taught and not self._present_person:
             doubt |= Doubt.EDUCATION
-        elif sentence in self._first_in_sentence["education_weak"]:
+        elif taught or sentence in self._first_in_sentence["education_weak"]:
             doubt |= Doubt.EDUCATION_WEAK
-        elif sentence in self._generic_sentences:
+        elif at in self._generic_clauses and not self._present_person:
             doubt |= Doubt.GENERIC
         if self._after("gossip", start, sentence) and self._holds("gossip", sentence, at):
             doubt |= Doubt.GOSSIP
@@ -140,17 +142,30 @@ class Scopes:
         return not _between(self._about_person, self._clauses.index(first) + 1, at)
 
     def _generic(self) -> set[int]:
-        """Return sentences that ask about people in general: no person, no present in them."""
-        sentence_of = [c.sentence for c in self._clauses.all]
+        """Return clauses that ask about people in general: no person, no present in the sentence."""
         at = self._clauses.index
         asking = {
-            sentence_of[at(s)]
+            at(s)
             for s, _ in self._found["generic_question"]
             if self._text[s] > "\x7f" or self._opens(s)
         }
-        personal = {sentence_of[at(s)] for s, _ in self._found["person"]}
-        personal |= {sentence_of[at(s)] for s, _ in self._found["current"]}
-        return asking - personal
+        if not asking:
+            return asking
+        personal = self._sentences("person") | self._sentences("current")
+        return {c for c in asking if self._clauses.all[c].sentence not in personal}
+
+    def _tells_of_today(self) -> bool:
+        """Tell whether somewhere in the message a person is spoken of in the present.
+
+        A question put in general words is then about them: "is it normal that my wife … since
+        breakfast".
+        """
+        if not self._about_person:
+            return False
+        return not self._sentences("here_and_now").isdisjoint(self._sentences("current"))
+
+    def _sentences(self, name: str) -> set[int]:
+        return {self._clauses.all[self._clauses.index(s)].sentence for s, _ in self._found[name]}
 
     def _opens(self, position: int) -> bool:
         """Tell whether a clause begins here, as an English question does with its verb."""
@@ -224,7 +239,7 @@ class Scopes:
         after = _between(self._past_clauses, at + 1, at + 1)
         if not after or clauses[at + 1].sentence != clauses[at].sentence:
             return False
-        return not self._found["current"] or self._found["current"][-1][0] < end
+        return not _between(self._current_clauses, at + 1, at + 1)
 
     def _resolved(self) -> int:
         """Return the end of the last "it is all healed", or 0 when a new complaint follows it."""
