@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from core.followup.intervals import findings_of
 from core.interview import wording
-from core.interview.judge import complaint_named, complaint_of, judge, next_question
+from core.interview.judge import MAX_QUESTIONS, complaint_named, complaint_of, judge, next_question
 from core.interview.slots import SKIPPED, Complaint, ConsultData, load
 from core.interview.state import Assessment, ConsultState
 from core.interview.understand import direct_answer, normalise, settle, understand, with_implied
@@ -384,7 +384,8 @@ class _Turn:
     def _conclude(self, state: ConsultState, *, said: str = "", stopped: bool = False) -> Step:
         complaint = self._complaint(state)
         facts = self._facts(state)
-        judged = judge(facts, complaint, self.data, stopped=stopped)
+        is_cut_short = stopped or len(state.asked) >= MAX_QUESTIONS
+        judged = judge(facts, complaint, self.data, stopped=is_cut_short)
         judged = replace(judged, floor=self.floor)
         rule, urgency = judged.rule, judged.urgency
         ended = replace(state, pending=None, ended=True)

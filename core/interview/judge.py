@@ -6,13 +6,15 @@ hold is more urgent than the one that holds already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.interview.slots import SKIPPED, UNSURE, Complaint, ConsultData, Rule
 from core.urgency import Urgency, most_urgent
 
 MAX_QUESTIONS = 8  # specification §3
+# Complaints that are about lasting facts: somebody comes for a check.
+_ABOUT_BACKGROUND = frozenset({"check", "photo", "pregnancy_diabetes", "preterm"})
 # How far an unanswered question may raise the class: never to `immediate` on a guess.
 # Classes that an escalator raises to the one before; `immediate` is the most urgent already.
 _RAISED = (Urgency.IMMEDIATE, Urgency.SAME_DAY, Urgency.WITHIN_48_H, Urgency.TWO_WEEKS)
@@ -132,9 +134,30 @@ def _judge(
     *,
     stopped: bool,
 ) -> Judgement:
-    unasked = frozenset(complaint.ask if stopped and complaint else ())
+    unasked: frozenset[str] = frozenset()
+    if stopped and complaint:
+        unasked = frozenset(_questions(complaint, slots, data, up_to=Urgency.NONE))
+    rules = _rules_for(complaint, data)
+    own = _most_urgent([r for r in rules if not _is_background(r, data)], slots, unasked)
+    default = Judgement(_default(slots, complaint, data), is_default=True, is_guess=False)
+    # What was not asked yet may raise the complaint's own class, never lower it.
+    if own is None or (
+        unasked - slots.keys() and own.rule.urgency.rank > default.rule.urgency.rank
+    ):
+        own = default
+    other = _most_urgent([r for r in rules if _is_background(r, data)], slots, unasked)
+    if other is None:
+        return own
+    settled = complaint is not None and complaint.id not in _ABOUT_BACKGROUND
+    is_lower = other.rule.urgency.rank >= own.rule.urgency.rank
+    return own if is_lower and (settled or not own.is_default) else other
+
+
+def _most_urgent(
+    rules: Sequence[Rule], slots: Mapping[str, str], unasked: frozenset[str]
+) -> Judgement | None:
     best: tuple[tuple[int, bool], Judgement] | None = None
-    for rule in data.rules:
+    for rule in rules:
         holds, guess = _holds(rule, slots, unasked)
         key = (rule.urgency.rank, guess)
         # A guess must touch today's complaint: at least one condition was really said.
@@ -142,18 +165,51 @@ def _judge(
             continue
         if holds and (best is None or key < best[0]):
             best = key, Judgement(rule, is_default=False, is_guess=guess)
-    default = data.defaults.get(complaint.id if complaint else "any", data.defaults["any"])
-    # A guess about what was not asked may raise the complaint's own class, never lower it.
-    lowers = best is not None and best[1].is_guess and best[0][0] > default.urgency.rank
-    if best is None or (stopped and lowers):
-        return Judgement(default, is_default=True, is_guess=False)
-    return best[1]
+    return best[1] if best else None
 
 
-def _open(complaint: Complaint, slots: Mapping[str, str], data: ConsultData) -> frozenset[str]:
-    """Return the unknown slots that the complaint's remaining questions can settle."""
+def _is_background(rule: Rule, data: ConsultData) -> bool:
+    """Tell whether a rule rests on lasting facts alone: it may raise a class, never lower it."""
+    return all(data.slots[name].keep_days for name in rule.when)
+
+
+def _rules_for(complaint: Complaint | None, data: ConsultData) -> list[Rule]:
+    return [r for r in data.rules if not (r.only_for and complaint) or complaint.id in r.only_for]
+
+
+def _present(slots: Mapping[str, str], data: ConsultData) -> list[Complaint]:
+    """Return everything the person came with, not only the complaint that leads."""
+    return [
+        c
+        for c in data.complaints
+        if all(slots.get(slot) in values for slot, values in c.conditions.items())
+    ]
+
+
+def _default(slots: Mapping[str, str], complaint: Complaint | None, data: ConsultData) -> Rule:
+    """Return the most urgent default of everything the person came with."""
+    present = [*([complaint] if complaint else []), *_present(slots, data)]
+    unnamed = data.defaults["any"]
+    found = [data.defaults.get(c.id, unnamed) for c in present]
+    return min(found, key=lambda rule: rule.urgency.rank, default=unnamed)
+
+
+def _questions(
+    complaint: Complaint, slots: Mapping[str, str], data: ConsultData, *, up_to: Urgency
+) -> tuple[str, ...]:
+    """Return the questions of the leading complaint, then of others at least as urgent as that."""
+    asked = dict.fromkeys(complaint.ask)
+    for other in _present(slots, data):
+        default = data.defaults.get(other.id)
+        if default and default.urgency.rank <= up_to.rank:
+            asked |= dict.fromkeys(other.ask)
+    return tuple(asked)
+
+
+def _open(questions: Sequence[str], slots: Mapping[str, str], data: ConsultData) -> frozenset[str]:
+    """Return the unknown slots that the remaining questions can settle."""
     found: set[str] = set()
-    for name in complaint.ask:
+    for name in questions:
         if name not in slots and _makes_sense(name, slots, data):
             found.update({name} | data.slots[name].covers)
     return frozenset(found - slots.keys())
@@ -180,17 +236,20 @@ def next_question(
     now = judge(slots, complaint, data)
     bar = Urgency.NONE.rank if now.is_default else now.rule.urgency.rank
     known = dict(slots) | {name: slots.get(name, UNSURE) for name in asked}
-    open_slots = _open(complaint, known, data)
+    is_urgent = now.rule.urgency.rank <= Urgency.SAME_DAY.rank and not now.is_default
+    up_to = Urgency.IMMEDIATE if is_urgent else Urgency.WITHIN_48_H
+    questions = _questions(complaint, slots, data, up_to=up_to)
+    open_slots = _open(questions, known, data)
     # Once it is urgent, only a question that decides by itself is worth the delay.
-    steps = 1 if now.rule.urgency.rank <= Urgency.SAME_DAY.rank and not now.is_default else 9
+    steps = 1 if is_urgent else 9
     useful: set[str] = set()
-    for rule in data.rules:
+    for rule in _rules_for(complaint, data):
         if rule.urgency.rank >= bar:
             continue
         missing = {s for s, values in rule.when.items() if slots.get(s) not in values}
         if 0 < len(missing) <= steps and missing <= open_slots:
             useful |= missing
-    for name in complaint.ask:
+    for name in questions:
         settles = {name} | data.slots[name].covers
         if name not in known and useful & settles and _makes_sense(name, slots, data):
             return name

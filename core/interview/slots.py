@@ -54,13 +54,17 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of `rules.yaml`; `say` names the result text, `article` a knowledge article."""
+    """One line of `rules.yaml`; `say` names the result text, `article` a knowledge article.
+
+    A rule with complaints in `only_for` says nothing about any other complaint.
+    """
 
     id: str
     urgency: Urgency
     when: Mapping[str, frozenset[str]]
     say: str
     article: str | None
+    only_for: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ def _rule(raw: Mapping[str, Any]) -> Rule:
         when=_conditions(raw.get("when", {})),
         say=raw.get("say", raw["id"]),
         article=raw.get("kb"),
+        only_for=frozenset(raw.get("only_for", ())),
     )
 
 
@@ -137,6 +142,8 @@ def _check(data: ConsultData) -> ConsultData:
                 raise Bug(f"{where} asks {slot_name!r}, which has no buttons")
     for rule in data.rules:
         _check_conditions(f"rules.yaml, rule {rule.id!r}", rule.when, data)
+        if unknown := rule.only_for - {c.id for c in data.complaints}:
+            raise Bug(f"rules.yaml, rule {rule.id!r}: there is no complaint {min(unknown)!r}")
     for escalator in data.escalators:
         _check_known("rules.yaml, escalators", escalator.slot, escalator.values, data)
         _check_conditions(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from core.store import due, inbox, leases, outbox
+from core.store import alerts, due, inbox, leases, outbox
 from core.store.completion import Completion, complete
 from core.store.engine import make_engine, parse_url
 from migrations.schema import create
@@ -33,6 +33,7 @@ def _everything(connection: Connection) -> None:
     )
     leases.pending_of(connection, 1)
     outbox.open_rows(connection, 10)
+    alerts.tasks_to_alert(connection, 5)
     outbox.begin_sending(connection, [outbox.Attempt(1, 1, 1, 2)])
     outbox.settle_uncertain(connection, [outbox.UncertainPolicy(1, False, (), (), b"")])
 
