@@ -52,6 +52,12 @@ async def ask(client: LlmClient, request: ChatRequest | None = None) -> tuple[st
     return streamed, events[-1]
 
 
+def _connections(client: LlmClient) -> set[int]:
+    """Return which connections are open."""
+    http = client._http
+    return {id(c) for t in http._all for c in t._pool.connections} if http else set()
+
+
 async def until(condition: Any) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 the fake has no event for it
@@ -117,11 +123,17 @@ class TestAnswers:
     async def test_connection_is_kept(self) -> None:
         async with FakeLlm() as llm, a_client(llm, probe_interval_s=60) as client:
             await ask(client)
-            pool = client._http._transport._pool  # type: ignore[union-attr]
-            before = {id(c) for c in pool.connections}
+            before = _connections(client)
             for _ in range(5):
                 await ask(client)
-            assert {id(c) for c in pool.connections} == before
+            assert _connections(client) == before
+
+    async def test_connections_of_a_crowd_are_closed_again(self) -> None:
+        async with FakeLlm(Script(delay_s=0.05)) as llm, a_client(llm) as client:
+            await asyncio.gather(*(ask(client) for _ in range(20)))
+            assert len(_connections(client)) <= 20 + 1, "and one for the health probe"
+            await client.stop()
+            assert not _connections(client)
 
     async def test_native_tool_call(self) -> None:
         script = Script(tool={"name": "read_fundus_photo", "arguments": {"photo_id": "p1"}})
