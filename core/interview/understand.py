@@ -86,6 +86,8 @@ def understand(text: str, data: ConsultData) -> dict[str, str]:
         onset = "sudden"
     if onset:
         found["onset"] = onset
+    if (points := _pain_points(normalise(text))) is not None:
+        found["pain"] = _pain_of(points)
     return with_implied(found, data)
 
 
@@ -123,7 +125,7 @@ def direct_answer(
         if plain == normalise(label):
             return value
     if slot.name == "pain" and (points := _pain_points(plain)) is not None:
-        return "none" if points == 0 else "severe" if points >= 7 else "mild"
+        return _pain_of(points)
     chosen = _chosen(plain)
     if chosen is not None and 1 <= chosen <= len(labels):
         return list(labels)[chosen - 1]
@@ -161,6 +163,10 @@ def _pain_points(plain: str) -> float | None:
         return None
     counts = [n for part in match.groups() if part and (n := number_in(part)) is not None]
     return max((n for n in counts if n <= 10), default=None)
+
+
+def _pain_of(points: float) -> str:
+    return "none" if points == 0 else "severe" if points >= 7 else "mild"
 
 
 def _chosen(plain: str) -> int | None:

@@ -286,8 +286,10 @@ def _verdict(
     urgency = most_urgent(*(m.rule.urgency for m in chosen))
     reasons = [f"rule:{f}" for f in flags]
     raised = _escalators(flags, mentions, book)
-    if raised and urgency in _ESCALATED:
-        urgency = _ESCALATED[max(0, _ESCALATED.index(urgency) - 1)]
+    if urgency not in _ESCALATED[1:]:
+        raised = []  # nothing is more urgent than the first class
+    if raised:
+        urgency = _ESCALATED[_ESCALATED.index(urgency) - 1]
         reasons += [f"escalated:{name}" for name in raised]
     said = {m.concept for m in mentions if m.turn != _KNOWN}
     counted = [m.concept for r in ranked for m in r.mentions] + raised

@@ -102,6 +102,8 @@ def test_a_week_later_the_old_consult_is_forgotten():
         ("no pain, redness or discharge", {"pain": "none", "red": "no", "discharge": "none"}),
         ("my moment of blurry sight", {"person": None, "blur": "yes"}),
         ("I don't have diabetes", {"diabetes": "no"}),
+        ("七八分", {"pain": "severe"}),
+        ("about a six out of ten", {"pain": "mild"}),
     ],
 )
 def test_understands(text, slots):

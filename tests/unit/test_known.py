@@ -108,3 +108,9 @@ def test_triage_counts_it(words: str, slots: dict[str, str], urgency: Urgency) -
 )
 def test_what_is_known_never_lowers_a_verdict(words: str, slots: dict[str, str]) -> None:
     assert assess(words, slots=slots).urgency.rank <= assess(words).urgency.rank
+
+
+def test_what_is_most_urgent_already_is_not_said_to_be_raised() -> None:
+    verdict = assess("左眼突然看不见了", slots={"only_eye": "yes"})
+    assert verdict.urgency is Urgency.IMMEDIATE
+    assert not any(reason.startswith("escalated:") for reason in verdict.reasons)
