@@ -14,7 +14,7 @@ from pathlib import Path
 # The parts into which DeepSeek's vocabulary cuts its tags, as LMDeploy's parser expects them.
 _DSML = (
     *("\n\n", "</", "<", "｜DSML｜"),
-    *("function", "tool", "_c", "alls", "inv", "oke", "parameter"),
+    *("function", "tool", "_c", "alls", "inv", "oke", "parameter"),  # codespell:ignore alls
 )
 _CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _THINK = ("<think>", "</think>")
