@@ -188,6 +188,8 @@ class StaffDesk:
         if assessed := detail.get("assessment"):
             slots = Assessment.from_json(assessed).slots
             summary = f"{summary} {wording.summary(slots, self._language)}"
+        if asked := detail.get("summary"):  # the model's words for what the patient wants
+            summary = f"{summary} “{asked}”"
         return StaffTask(
             row["id"],
             _KINDS[row["kind"]],

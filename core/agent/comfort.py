@@ -17,7 +17,8 @@ _OPEN = re.compile(
     r"不能?等于|不等于|不代表|不意味|不能说|不好说|不能说明|不能(?:就)?(?:认为|保证|排除)|"
     r"说明不了|不要以为|别以为|并不表示|"
     r"不能因为|正常也|没事也|才能?(?:放心|说)|"
-    r"(?<!only )\bif\b|\b(?:even|unless|whether|does(?:n't| not) mean|do(?:n't| not) mean|"
+    r"(?<!only )\bif\b|\b(?:even (?:if|when)|unless|whether|does(?:n't| not) (?:mean|rule)|"
+    r"do(?:n't| not) mean|"
     r"can(?:'t|not) (?:say|tell|rule|"
     r"promise|be sure|know|assume)|can(?:'t|not) wait|cannot rule out|not (?:safe|the same|"
     r"proof|enough)|"
@@ -26,6 +27,7 @@ _OPEN = re.compile(
 )
 # "It is normal to worry" is about feelings; "do not panic, but go" calms and does not delay.
 _FEELINGS = re.compile(
+    r"越早|"
     r"(?:难受|担心|害怕|紧张|着急|焦虑|心情|反应|感受)[^,，]{0,4}(?:是|很)?(?:正常|可以理解)|"
     r"正常的?(?:反应|心情|感受)|"
     r"(?:别|不要|不能|不可)(?:就)?(?:把[^,，]{0,8})?当|恢复正常|正常时|要紧不要紧|正常(?:情况|"
@@ -66,6 +68,9 @@ _THINGS = (
     r"可(?:担心|怕)|要紧|风险)"
 )
 _WELL = re.compile(
+    r"(?:没|没有|未)(?:有|再)?(?:发现|看到|查出)?(?:什么|任何)?(?:需要|要)(?:处理|治疗|担心|"
+    r"注意|操心)|继续保持|(?:是|都)好的$|"
+    r"\bnothing\b.{0,30}\b(?:problem|trouble|disease|lose sleep)\b|\bin good shape\b|"
     rf"(?:没|没有|无|未见|未发现|没发现|没看出|没看到|没查出|看不出|不像有|并无|也无)(?:任何|"
     rf"什么|啥|明显|太大|多大|大|有|的)*{_THINGS}(?!就诊)|"
     r"(?:啥|什么|任何)(?:事|问题|毛病)儿?(?:都|也)?(?:没有|没)|无大碍|无恙|干干净净|(?:眼底|"
@@ -126,7 +131,8 @@ _LATER = re.compile(
     r"see how it (?:goes|develops|feels)|"
     r"keep an eye on it|watch it|later (?:this|in)|when(?:ever)? (?:you have time|it(?:'s|"
     r" is) convenient|convenient)|"
-    r"at your (?:next|convenience)|only if it (?:gets|becomes|is)|(?:this|at the) weekend|"
+    r"at your (?:next|convenience)|only if it (?:gets|becomes|is)|(?:this|at the) weekend|(?:by|"
+    r"at|for|towards) the end of the (?:week|month)|"
     r"take your time|some ?time (?:soon|later)|sleep on it|monitor it|give it (?:a|some|another))\b"
 )
 _WAITS = re.compile(
@@ -138,6 +144,7 @@ _TOMORROW = re.compile(
     r"overnight|in the morning|on monday)\b"
 )
 _PASSES = re.compile(
+    r"缓过来|(?:躺|歇|坐)一?会儿?|"
     r"(?:会|(?:就?能|自然)(?=自|慢|好起来))(?:自己|自然|自行|自动|慢慢)?(?:就)?(?:好|恢复|消失|"
     r"痊愈|缓解|退)(?:起来|了|的)?$|自愈|自己(?:会|就)(?:好|消)|"
     r"(?:休息|睡|歇|缓)(?:一)?(?:下|会儿?|觉|晚|两天|几天|一休息)?就(?:会|能)?(?:好|没事|恢复)|"

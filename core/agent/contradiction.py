@@ -138,7 +138,8 @@ _OPEN = re.compile(
     r"不好说|说明不了|不能排除|"
     r"不能说明|不要以为|别以为|正常也|有没有|想知道|(?<!这张)(?<!您的)(?<!从)(?:检查|照片|筛查|"
     r"医生)(?:可以|能够?|会)|"
-    r"\b(?:if|even|whether|does(?:n't| not) mean|do(?:n't| not) mean|can(?:'t|not) (?:say|tell|"
+    r"\b(?:if|even (?:if|when)|whether|does(?:n't| not) mean|do(?:n't| not) mean|can(?:'t|"
+    r"not) (?:say|tell|"
     r"rule|know|assume)|"
     r"could not (?:read|say|tell)|says nothing|tells? (?:us )?nothing|not proof|photos? (?:can|"
     r"may)|"
@@ -174,8 +175,8 @@ _NOT_LOOKED = re.compile(
     r"(?:评估|判断|读|查|看)不了|没有(?:这|该|相关)(?:一)?项|没有结果|读不出|拍不出|"
     r"不在[^,，]{0,6}范围|不做|以外|"
     r"\b(?:not|n't|never|cannot|can't|could not|unable to)(?: \w+){0,2} (?:assess|evaluat|look|"
-    r"check|test|examin|screen|"
-    r"cover|read|judge|includ)\w*|\bno result\b|\bnot part of\b"
+    r"check|test|exam|screen|"
+    r"cover|read|judge|include)\w*|\bno result\b|\bnot part of\b"
 )
 _DENIES = re.compile(
     r"阴性|正常|健康|没事|没问题|安全|排除了|可以排除|"
@@ -198,7 +199,7 @@ _NO_REFERRAL = re.compile(
 )
 _SHOWS = re.compile(
     r"(?:显示|提示|看到|看出|可见|看得出|能看出|发现|检出|呈现|属于|是)(?:了|有|出|您)*|阳性|"
-    r"\b(?:shows?|showed|showing|reveals?|found|finds?|detect\w*|indicat\w*|suggests?|positive|"
+    r"\b(?:shows?|showed|showing|reveals?|found|finds?|detect\w*|indicate\w*|suggests?|positive|"
     r"i (?:can )?see|"
     r"there (?:is|are)|visible)\b"
 )

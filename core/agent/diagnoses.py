@@ -104,6 +104,8 @@ def _is_about_person_zh(plain: str) -> bool:
 
 def _asserts_zh(found: re.Match[str], told_before: str) -> bool:
     before, join, disease = found["before"], found["join"], found["disease"]
+    if before.endswith(("肯定", "一定", "确定")) and found["after"].startswith("引起"):
+        return True
     if _AFTER_ZH.search(found["after"]) or _GENERAL_ZH.search(before + found["between"]):
         return False
     if join in ("是", "就是") and len(before) <= 6 and re.fullmatch(_EYE_DISEASE_ZH, disease):
@@ -167,7 +169,7 @@ _HAS_EN = re.compile(
 )
 _IS_EN = re.compile(
     rf"\b(?:this|it|that|what (?:you|he|she)(?:'ve| have| has|'re| are|'s)? ?(?:got|have|has|"
-    rf"describ\w+|"
+    rf"describe\w*|describing|"
     rf"seeing|experiencing)?|(?:your|the|these|those|all this|all of this|"
     rf"your \w+'s) (?:symptoms?|problem|condition|"
     rf"diagnosis|cause(?: of (?:\w+ ){{0,3}}?\w+)?|picture|complaint|description)|everything)"

@@ -16,7 +16,8 @@ _N_EN = r"(?:\d+(?:\.\d+)?|a|an|one|two|three|four|five|six|half(?: an?)?)"
 
 _DRUG_EN = (
     r"drops?|ointments?|medicines?|medications?|drugs?|tablets?|pills?|capsules?|gels?|insulin|"
-    r"steroids?|antibiotics?|artificial tears|atropine|aspirin|warfarin|metformin|ibuprofen|"
+    r"steroids?|antibiotics?|blood thinners?|fish oil|artificial tears|atropine|aspirin|"
+    r"warfarin|metformin|ibuprofen|"
     r"paracetamol|acetaminophen|lutein|vitamins?|pilocarpine|\w{2,}(?:prost|olol|zolamide|monidine|"
     r"m[yi]cin|cillin|floxacin|sone|solone|profen|fenac|statin|sartan|pril|dipine|azole|clovir|mab|"
     r"cept|sporine)"
@@ -50,7 +51,7 @@ _FREQUENCY = re.compile(
     rf"(?:每|一)\s*(?:日|天|晚|早|周|{_N}?\s*(?:个)?\s*(?:小时|钟头))\s*(?:[滴点涂吃服用]个?)?\s*"
     rf"(?:{_N}{{1,2}}\s*(?:次|回|遍|滴|片|粒|支)|[点涂滴服吃用])"
     rf"|(?:每|隔)\s*(?:隔)?\s*{_N}\s*(?:个)?\s*(?:小时|钟头|分钟|天)"
-    rf"|{_TIMES}\s*/\s*(?:日|天)|{_N}\s*/\s*(?:日|天)|(?:早中晚|早晚|三餐[前后]?)各?"
+    rf"|{_TIMES}\s*/\s*(?:日|天)|{_N}\s*/\s*(?:日|天)|[上下]午[^,，]{{0,3}}(?:滴|涂|服)|(?:早中晚|早晚|三餐[前后]?)各?"
     r"|(?:临睡|睡(?:觉|前)|晚上|早上|早晨|饭[前后]|起床)(?:之)?[前后时]?[^,，。]{0,3}?(?:点|滴|"
     r"涂|服|吃|挤)(?!心|饭|早|晚|鱼|蔬)"
     r"|\b(?:once|twice|thrice|(?:one|two|three|four|five|six|\d+)\s*(?:times|x))\s*"
@@ -64,7 +65,8 @@ _FREQUENCY = re.compile(
 _NO_DRUG = re.compile(
     r"热敷|冷敷|按摩|往下按|冲洗|清洁|清洗|清水|休息|户外|检查|复查|复诊|随访|眨眼|远眺|看远|"
     r"洗手|用眼|运动|"
-    r"散步|走路|鱼|蔬果|睡眠|血糖|血压|吃鱼|蔬菜|水果|喝水|查一次|做一次|量一|测|之间|两种|摘下|"
+    r"散步|走路|吃[^,，]{0,3}鱼(?!油)|蔬|菜|睡眠|血糖|血压|吃鱼|蔬菜|水果|喝水|查一次|做一次|"
+    r"量一|测|之间|两种|摘下|"
     r"镜片|"
     r"\b(?:compress\w*|outdoors?|check\w*|rests?|screens?|breaks?|exam\w*|blink\w*|rinse\w*|"
     r"wash\w*|"

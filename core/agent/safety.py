@@ -96,9 +96,11 @@ def _required(left: str, language: Language, known: Known, *, was_comforting: bo
     """Return what an answer must hold and does not: how soon to go, and that a photo is no exam."""
     added: list[str] = []
     of_photo = bool(known.readings) and bool(_SPEAKS_OF_PHOTO.search(left))
-    if was_comforting:
+    sends_on = directs(plain(left))
+    is_pressing = known.open_urgency.rank <= Urgency.SAME_DAY.rank
+    if was_comforting or (is_pressing and not sends_on):
         added.append(text(language, f"agent.safety.care.{care_of(known.open_urgency)}"))
-    elif of_photo and not is_open(known.open_urgency) and not directs(plain(left)):
+    elif of_photo and not is_open(known.open_urgency) and not sends_on:
         asks = {f.decision for r in known.readings for f in r.findings} & {"refer", "borderline"}
         if asks:
             added.append(text(language, "agent.safety.care.photo"))

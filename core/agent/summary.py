@@ -59,7 +59,7 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
         r"(?:左|右)(?:边(?:那只)?)?眼|双眼|两只眼|\b(?:left|right|both) eyes?\b", re.IGNORECASE
     ),
 }
-_CLAUSE = re.compile(r"[^,，。;；!！\n]+(?:[?？])?")
+_CLAUSE = re.compile(r"(?:[^,，。;；!！\n.]|\.(?!\s|$))+")
 _QUESTION = re.compile(
     r"[?？]|吗$|呢$|是不是|会不会|能不能|可以.{0,12}吗|怎么办|什么是|^(?:what|how|can|should|is|"
     r"does|will|could)\b",

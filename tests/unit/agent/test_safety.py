@@ -160,7 +160,9 @@ def test_harm_is_found(said: str) -> None:
 def test_good_sentences_stay(said: str) -> None:
     checked = check(SAFE + said, language="en", known=knowing(Urgency.IMMEDIATE, None))
     assert checked.problems == ()
-    assert checked.text == SAFE + said
+    assert checked.text.startswith(SAFE + said)
+    quiet = check(SAFE + said, language="en", known=knowing(Urgency.NONE, None))
+    assert quiet.text == SAFE + said
 
 
 def test_bad_sentence_goes_and_the_rest_stays() -> None:
@@ -203,9 +205,7 @@ def test_our_own_texts_pass_our_own_check(language: str) -> None:
     cares = ("care.immediate", "care.same_day", "care.soon", "care.some_time")
     for key in (*keys, *cares):
         said = text(language, f"agent.safety.{key}")  # type: ignore[arg-type]
-        checked = check(
-            said, language=language, known=knowing(Urgency.IMMEDIATE, a_reading())
-        )  # type: ignore[arg-type]
+        checked = check(said, language=language, known=knowing(Urgency.IMMEDIATE, a_reading()))  # type: ignore[arg-type]
         assert checked.problems == (), key
 
 
@@ -213,7 +213,8 @@ def test_our_own_texts_pass_our_own_check(language: str) -> None:
 def test_checking_never_fails_and_is_stable(said: str) -> None:
     once = check(said, language="zh-Hans", known=knowing(Urgency.SAME_DAY, None))
     if not once.problems:
-        assert once.text.split() == said.split() or not any(c.isalnum() or c == "_" for c in said)
+        kept = once.text.removesuffix(text("zh-Hans", "agent.safety.care.same_day"))
+        assert kept.split() == said.split() or not any(c.isalnum() or c == "_" for c in said)
     assert showable(said, language="en", known=knowing(Urgency.SAME_DAY, None)) in said
 
 
