@@ -38,6 +38,11 @@ metadata = MetaData(
 # SQLite numbers rows by itself only for INTEGER PRIMARY KEY.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
+FOLLOW_UP_STATES = (
+    *("active", "replaced", "declined", "seen", "stopped"),
+    *("refused", "moved", "unreachable", "died"),
+)
+
 
 def _one_of(name: str, column: str, *words: str) -> CheckConstraint:
     allowed = ", ".join(f"'{w}'" for w in words)
@@ -56,6 +61,8 @@ patient = Table(
     Column("id", _Id, primary_key=True),
     Column("language", String(16)),
     Column("zone", String(64), nullable=False),
+    # Left for staff to call, when a plan needs a person.
+    Column("phone_sealed", LargeBinary),
     Column("created_at_ms", BigInteger, nullable=False),
 )
 
@@ -213,8 +220,26 @@ follow_up = Table(
     Column("state", String(16), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("changed_at_ms", BigInteger, nullable=False),
-    _one_of("state", "state", "active", "replaced", "declined", "seen", "stopped"),
+    # What it rests on, the photo among it, and what about the person made it sooner.
+    Column("basis", String(16), nullable=False, server_default="consult"),
+    Column("photo_id", _Id, ForeignKey("photo.id", ondelete="SET NULL")),
+    Column("modifiers", String(160), nullable=False, server_default=""),
+    # Which cadence of reminders it got (`core.followup.cadence`).
+    Column("arm", String(32), nullable=False, server_default="standard"),
+    # Days as the calendar in `zone` shows them; NULL = `due_at_ms` in `zone`.
+    Column("due_day", String(10)),
+    Column("visit_day", String(10)),
+    Column("visit_time", String(5)),
+    Column("place_sealed", LargeBinary),
+    Column("confirmed_at_ms", BigInteger),
+    # How it ended: when they were seen, who said so, where and what (sealed JSON).
+    Column("outcome_day", String(10)),
+    Column("outcome_by", String(8)),
+    Column("outcome_sealed", LargeBinary),
+    _one_of("state", "state", *FOLLOW_UP_STATES),
+    _one_of("basis", "basis", "finding", "triage", "consult", "staff", "patient"),
     Index("ix_follow_up_conversation", "conversation_id", "id"),
+    Index("ix_follow_up_photo", "photo_id"),
 )
 
 reminder = Table(
@@ -225,9 +250,15 @@ reminder = Table(
     _in_conversation(),
     Column("step", String(16), nullable=False),
     Column("due_at_ms", BigInteger, nullable=False),
+    # The same in the plan's zone as a clock shows it; NULL = so long after, whatever the clock.
+    Column("wall", String(19)),
     Column("state", String(12), nullable=False, server_default="pending"),
+    # What became of one that is done: said (by which turn), or handed to staff.
+    Column("outcome", String(8)),
+    Column("turn_id", String(40)),
     Column("changed_at_ms", BigInteger, nullable=False),
     _one_of("state", "state", "pending", "queued", "done", "cancelled"),
+    _one_of("outcome", "outcome", "said", "staff", "passed"),
     Index(
         "ix_reminder_due",
         "due_at_ms",
@@ -235,6 +266,26 @@ reminder = Table(
         postgresql_where=text("state = 'pending'"),
     ),
     Index("ix_reminder_follow_up", "follow_up_id"),
+)
+
+contact = Table(
+    "contact",
+    metadata,
+    # Another chat that a patient's reminders may go to: their own, or one of their family.
+    Column("id", _Id, primary_key=True),
+    _in_conversation(),
+    Column("contact_id", _Id, ForeignKey("conversation.id", ondelete="CASCADE")),
+    Column("kind", String(8), nullable=False),
+    # The patient agreed by asking for a code, the other side by saying yes to it.
+    Column("agreed_at_ms", BigInteger, nullable=False),
+    Column("accepted_at_ms", BigInteger),
+    Column("ended_at_ms", BigInteger),
+    Column("code_hash", String(64)),
+    Column("code_until_ms", BigInteger, nullable=False),
+    _one_of("kind", "kind", "same", "family"),
+    UniqueConstraint("code_hash"),
+    Index("ix_contact_conversation", "conversation_id"),
+    Index("ix_contact_contact", "contact_id"),
 )
 
 timer = Table(
@@ -266,6 +317,8 @@ staff_task = Table(
     # What the patient said about it since: going, not_now, seen, not_seen (`core.turn.card`).
     Column("patient_said", String(16)),
     Column("patient_said_at_ms", BigInteger),
+    # When somebody must have acted; later it rises on the worklist.
+    Column("deadline_ms", BigInteger),
     # Alerts sent to staff chats so far, and when the next is due; NULL = none (`core.alerts`).
     Column("alerts", Integer, nullable=False, server_default="0"),
     Column("alert_due_ms", BigInteger),
