@@ -14,7 +14,7 @@ from typing import Literal
 
 from core.triage.clauses import Clauses
 from core.triage.frames import Match, RuleBook, match, rule_book
-from core.triage.lexicon import Lexicon, lexicon
+from core.triage.lexicon import Lexicon, Places, lexicon
 from core.triage.net import has_substance, net, probability
 from core.triage.normalise import Normalised, normalise
 from core.triage.scope import Doubt, Mention, Scopes
@@ -132,18 +132,18 @@ def _read_once(text: str) -> _Reading:
     words = lexicon()
     normal = normalise(text, words)
     masked = normal.text
-    for start, end in words.scopes["masked"].find(masked, frozenset(masked)):
+    for start, end in words.scopes["masked"].find(Places(masked)):
         masked = f"{masked[:start]}{'□' * (end - start)}{masked[end:]}"
-    characters = frozenset(masked)
+    places = Places(masked)
     spans = [
         (name, start, end)
         for name, concept in words.concepts.items()
-        for start, end in concept.find(masked, characters)
+        for start, end in concept.find(places)
     ]
     if not spans:
         return _Reading(normal, (), False)
     clauses = Clauses(masked)
-    scopes = Scopes(masked, clauses, words, [(s, e) for _, s, e in spans])
+    scopes = Scopes(places, clauses, words, [(s, e) for _, s, e in spans])
     mentions: list[Mention] = []
     for name, start, end in spans:
         at = clauses.index(start)
@@ -164,10 +164,9 @@ def _asked(lines: Sequence[ContextLine]) -> str:
 def _answer(current: _Reading, words: Lexicon) -> Literal["yes", "no"] | None:
     """Tell how an answer begins: the first clause that opens with a yes or a no decides."""
     text = current.normal.text
-    characters = frozenset(text)
+    places = Places(text)
     begins = {
-        name: {start for start, _ in words.scopes[name].find(text, characters)}
-        for name in ("affirm", "deny")
+        name: {start for start, _ in words.scopes[name].find(places)} for name in ("affirm", "deny")
     }
     for clause in Clauses(text).all:
         start = (

@@ -90,7 +90,12 @@ def rule_book() -> RuleBook:
     """Return the rules, read at first use."""
     data = read_yaml("rules.yaml")
     flags = {
-        name: FlagClass(**{**f, "urgency": Urgency(f["urgency"])})
+        name: FlagClass(
+            Urgency(f["urgency"]),
+            event=f.get("event", False),
+            lasting=f.get("lasting", False),
+            supposed=f.get("supposed", False),
+        )
         for name, f in data["flags"].items()
     }
     rules: list[Rule] = []

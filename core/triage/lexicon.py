@@ -10,16 +10,42 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from typing import Any, cast
 
 import yaml
 
 from core.errors import Bug
-from core.triage.terms import Expression, compile_terms, split_terms
+from core.triage.terms import ANY, Expression, compile_terms, split_terms
 
 LANGUAGES = ("zh", "en")
 # Files of concepts; language.yaml beside them has scope words, emoji and spellings.
 AREAS = ("people", "time", "sight", "surface", "injury", "nerves", "children")
+
+
+class Places:
+    """Where each character and each pair of characters of a text begins.
+
+    A pattern is tried only where it can begin: a message holds few of the thousands of
+    beginnings that the vocabulary knows.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.all: dict[str, list[int]] = {}
+        # English patterns begin where a word does.
+        self.words: dict[str, list[int]] = {}
+        before = " "
+        for at, char in enumerate(text):
+            pair = text[at : at + 2]
+            for key in (char, pair) if len(pair) == 2 else (char,):
+                self.all.setdefault(key, []).append(at)
+                if not (before.isascii() and before.isalnum()):
+                    self.words.setdefault(key, []).append(at)
+            before = char
+        # Sets, because the keys of a dict would go through all beginnings of a pattern.
+        self.beginnings = frozenset(self.all)
+        self.word_beginnings = frozenset(self.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +55,39 @@ class Concept:
     Attributes:
         name: key in the YAML file.
         patterns: one per language it has terms in.
-        first: per language, the characters a match can begin with; a cheap way to skip.
+        begins: per language, the characters and pairs a match can begin with; None = any.
     """
 
     name: str
     patterns: Mapping[str, re.Pattern[str]]
-    first: Mapping[str, frozenset[str]]
+    begins: Mapping[str, frozenset[str] | None]
 
-    def find(self, text: str, characters: frozenset[str]) -> Iterator[tuple[int, int]]:
-        """Yield the spans of `text` that express this concept; `characters` is ``set(text)``."""
+    def find(self, places: Places) -> Iterator[tuple[int, int]]:
+        """Yield the spans of a text that express this concept, one language after the other."""
         for language, pattern in self.patterns.items():
-            if not characters.isdisjoint(self.first[language]):
-                for match in pattern.finditer(text):
-                    yield match.span()
+            begins = self.begins[language]
+            if begins is None:
+                yield from (m.span() for m in pattern.finditer(places.text))
+                continue
+            if language == "en":
+                found = [places.words[b] for b in places.word_beginnings & begins]
+            else:
+                found = [places.all[b] for b in places.beginnings & begins]
+            if not found:
+                continue
+            end = 0
+            for at in found[0] if len(found) == 1 else sorted(chain.from_iterable(found)):
+                if at >= end and (match := pattern.match(places.text, at)):
+                    end = match.end()
+                    yield at, end
+
+
+def _begins(expression: Expression) -> frozenset[str] | None:
+    """Return what matches begin with: a pair, or one character where any may follow it."""
+    singles = {h[0] for h in expression.heads if len(h) == 1 or h[1] == ANY}
+    if ANY in singles:
+        return None
+    return frozenset(singles | {h for h in expression.heads if h[0] not in singles})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +148,7 @@ class _Compiler:
         return Concept(
             name,
             {lang: re.compile(e.regex) for lang, e in found.items()},
-            {lang: e.first for lang, e in found.items()},
+            {lang: _begins(e) for lang, e in found.items()},
         )
 
 

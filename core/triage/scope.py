@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Flag, auto
 
 from core.triage.clauses import Clauses
-from core.triage.lexicon import Lexicon
+from core.triage.lexicon import Lexicon, Places
 
 # How far a negator reaches: 不 denies the next word, 没有 the rest of its clause.
 _SHORT_NEGATORS = {"不": 4, "非": 3, "免": 2, "未": 6, "并不": 6, "不会": 6, "不是": 8}
@@ -70,21 +70,18 @@ Spans = list[tuple[int, int]]
 class Scopes:
     """The scope words of one text, ready to be asked about any span."""
 
-    def __init__(self, text: str, clauses: Clauses, lexicon: Lexicon, said: Spans) -> None:
+    def __init__(self, places: Places, clauses: Clauses, lexicon: Lexicon, said: Spans) -> None:
         """Find the scope words.
 
         Args:
-            text: normalised and masked text.
+            places: of the normalised and masked text.
             clauses: of that text.
             lexicon: where the scope words come from.
             said: spans of all concepts found; a negator inside one (看不见) is part of it.
         """
-        self._text = text
+        text = self._text = places.text
         self._clauses = clauses
-        characters = frozenset(text)
-        self._found = {
-            name: sorted(scope.find(text, characters)) for name, scope in lexicon.scopes.items()
-        }
+        self._found = {name: sorted(s.find(places)) for name, s in lexicon.scopes.items()}
         covered = bytearray(len(text))
         for start, end in (*said, *self._found["pseudo_negator"]):
             covered[start:end] = b"\x01" * (end - start)
@@ -142,7 +139,7 @@ class Scopes:
         return not _between(self._about_person, self._clauses.index(first) + 1, at)
 
     def _generic(self) -> set[int]:
-        """Return clauses that ask about people in general: no person, no present in the sentence."""
+        """Return clauses that ask about people in general, without a person or a present."""
         at = self._clauses.index
         asking = {
             at(s)

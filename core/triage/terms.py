@@ -22,9 +22,9 @@ _NUMBER = {
     "en": r"(?:\d+(?:\.\d+)?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
     r"fifteen|twenty|thirty|forty|(?:a )?few|several|(?:a )?couple(?: of)?|an?|half an?|some)",
 }
-_NUMBER_FIRST = {
-    "zh": frozenset("0123456789一二两俩三四五六七八九十几半数"),
-    "en": frozenset("0123456789otfsneach"),
+_NUMBER_HEADS = {
+    "zh": frozenset(c + "\0" for c in "0123456789一二两俩三四五六七八九十几半数"),
+    "en": frozenset(c + "\0" for c in "0123456789otfsneach"),
 }
 _STOP = r"，。！？、；：,.!?;:\n"
 _GAP = {
@@ -39,20 +39,41 @@ _DIGITS = frozenset("0123456789")
 _SEPARATOR = re.compile(r"\s+/\s+|\n|^/\s+|\s+/$")
 
 
+# In a head: from here on anything may follow.
+ANY = "\0"
+_MOST_HEADS = 4000
+_ANYTHING = frozenset([ANY])
+_NOTHING = frozenset([""])
+
+
 @dataclass(frozen=True, slots=True)
 class Expression:
     """A compiled piece of the term language.
 
     Attributes:
         regex: source of a regular expression.
-        first: characters a match can begin with.
-        nullable: it also matches nothing, so what follows can begin the match too.
+        heads: how its matches begin, at most two characters: ``""`` it also matches nothing,
+            ``"看"`` one character and then whatever follows the expression, ``"看不"``;
+            `ANY` as last character stands for any character.
+        repeatable: a sign of repetition may follow.
     """
 
     regex: str
-    first: frozenset[str]
-    nullable: bool = False
+    heads: frozenset[str]
     repeatable: bool = True
+
+
+def _followed(heads: frozenset[str], by: frozenset[str]) -> frozenset[str]:
+    """Return the heads of one expression and then another."""
+    done = {h for h in heads if len(h) == 2 or h == ANY}
+    done |= {(h + n)[:2] for h in heads - done for n in by}
+    if len(done) > _MOST_HEADS:
+        done = {h if len(h) < 2 else h[0] + ANY for h in done}
+    return frozenset(done)
+
+
+def _repeated(heads: frozenset[str]) -> frozenset[str]:
+    return heads | {h + ANY for h in heads if len(h) == 1 and h != ANY}
 
 
 Lookup = Callable[[str], Expression]
@@ -80,7 +101,7 @@ def compile_terms(block: str, language: str, lookup: Lookup) -> Expression:
     regex = "|".join(p.regex for p in parts)
     if language == "en":
         regex = rf"(?<![a-z0-9])(?:{regex})(?![a-z0-9])"
-    return Expression(f"(?:{regex})", frozenset[str]().union(*(p.first for p in parts)))
+    return Expression(f"(?:{regex})", frozenset[str]().union(*(p.heads for p in parts)))
 
 
 class _Reader:
@@ -94,7 +115,7 @@ class _Reader:
 
     def whole(self) -> Expression:
         result = self._alternatives()
-        if self._at != len(self._term) or result.nullable:
+        if self._at != len(self._term) or "" in result.heads:
             raise Bug(f"lexicon: term {self._term!r} is malformed or matches nothing")
         return result
 
@@ -104,26 +125,24 @@ class _Reader:
             self._at += 1
             parts.append(self._sequence())
         regex = "|".join(p.regex for p in parts)
-        first = frozenset[str]().union(*(p.first for p in parts))
-        return Expression(regex, first, any(p.nullable for p in parts))
+        return Expression(regex, frozenset[str]().union(*(p.heads for p in parts)))
 
     def _sequence(self) -> Expression:
         regex: list[str] = []
-        first: frozenset[str] = frozenset()
-        nullable = True
+        heads = _NOTHING
         while self._peek() not in ("", "|", ")"):
             atom = self._atom()
             times = _TIMES.match(self._term, self._at)
             if times and atom.repeatable:
                 self._at = times.end()
                 few = _FEW.get(times.group(), times.group())
-                optional = atom.nullable or few[0] == "?" or few.startswith("{0")
-                atom = Expression(f"(?:{atom.regex}){few}", atom.first, optional)
+                begins = atom.heads if few == "?" else _repeated(atom.heads)
+                if few[0] == "?" or few.startswith("{0"):
+                    begins |= _NOTHING
+                atom = Expression(f"(?:{atom.regex}){few}", begins)
             regex.append(atom.regex)
-            if nullable:
-                first |= atom.first
-                nullable = atom.nullable
-        return Expression("".join(regex), first, nullable)
+            heads = _followed(heads, atom.heads)
+        return Expression("".join(regex), heads)
 
     def _atom(self) -> Expression:
         char = self._peek()
@@ -136,17 +155,17 @@ class _Reader:
                 name, self._at = self._term[self._at : end], end + 1
                 return self._lookup(name)
             case "#":
-                return Expression(_NUMBER[self._language], _NUMBER_FIRST[self._language])
+                return Expression(_NUMBER[self._language], _NUMBER_HEADS[self._language])
             case "~":
                 wide = self._peek() == "~"
                 self._at += wide
                 width = _WIDTH[self._language][wide]
                 regex = f"{_GAP[self._language]}{{0,{width}}}?"
-                return Expression(regex, frozenset(), nullable=True, repeatable=False)
+                return Expression(regex, _NOTHING | _ANYTHING, repeatable=False)
             case ".":
-                return Expression(f"[^{_STOP}]", frozenset(), nullable=True)
+                return Expression(f"[^{_STOP}]", _ANYTHING)
             case "$":
-                return Expression(r"(?=\s*(?:[^\w\s]|\n|$))", frozenset(), nullable=True)
+                return Expression(r"(?=\s*(?:[^\w\s]|\n|$))", _NOTHING)
             case "[":
                 return self._set()
             case "\\":
@@ -158,7 +177,7 @@ class _Reader:
                     else Expression(re.escape(char), frozenset(char))
                 )
             case " ":
-                return Expression(r"\s+", frozenset(" "))
+                return Expression(r"\s+", frozenset(" \n\t"))
             case _:
                 return Expression(re.escape(char), frozenset(char))
 
@@ -168,14 +187,14 @@ class _Reader:
                 self._at += len(mark)
                 inner = self._alternatives()
                 self._at += 1
-                return Expression(f"({mark}{inner.regex})", frozenset(), nullable=True)
+                return Expression(f"({mark}{inner.regex})", _NOTHING)
         if self._term.startswith("?:", self._at):
             self._at += 2
         inner = self._alternatives()
         if self._peek() != ")":
             raise Bug(f"lexicon: term {self._term!r} has an open bracket")
         self._at += 1
-        return Expression(f"(?:{inner.regex})", inner.first, inner.nullable)
+        return Expression(f"(?:{inner.regex})", inner.heads)
 
     def _set(self) -> Expression:
         end = self._term.index("]", self._at)

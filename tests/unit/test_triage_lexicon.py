@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from core.errors import Bug
 from core.texts import catalogue
 from core.triage.frames import rule_book
-from core.triage.lexicon import AREAS, lexicon, read_yaml
+from core.triage.lexicon import AREAS, Places, lexicon, read_yaml
+from core.triage.normalise import normalise
 from core.triage.terms import Expression, compile_terms, split_terms
 
 # Clinical specification §2.
@@ -133,3 +136,15 @@ def test_compiling_is_quick_enough_for_a_start() -> None:
     began = time.perf_counter()
     lexicon()
     assert time.perf_counter() - began < 10
+
+
+def test_a_pattern_is_tried_wherever_it_can_begin() -> None:
+    cases = yaml.safe_load((Path(__file__).parent / "triage_cases.yaml").read_text("utf-8"))
+    texts = [t for _, t in cases["red_flags"]][::16] + [t for _, t in cases["hard_negatives"]][::8]
+    known = lexicon()
+    for text in texts:
+        plain = normalise(text, known).text
+        places = Places(plain)
+        for concept in (*known.concepts.values(), *known.scopes.values()):
+            everywhere = [m.span() for p in concept.patterns.values() for m in p.finditer(plain)]
+            assert list(concept.find(places)) == everywhere, (concept.name, text)
