@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.agent import toolcalls
+from core.agent import schema, toolcalls
 from core.errors import ConfigError
 from core.ports import ToolSpec
 
@@ -63,9 +63,13 @@ def read_tools(described: str) -> list[ToolSpec]:
 
 
 def predict(case: Case, tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
-    """Return the calls found in one output."""
-    found = toolcalls.parse(case.raw, (), tools).calls
-    return [{"name": c.name, "arguments": dict(c.arguments)} for c in found]
+    """Return the calls found in one output whose arguments fit their tool's schema."""
+    specs = {tool.name: tool for tool in tools}
+    return [
+        {"name": call.name, "arguments": dict(call.arguments)}
+        for call in toolcalls.parse(case.raw, (), tools).calls
+        if not schema.misfit(schema.given(call.arguments, specs[call.name]), specs[call.name])
+    ]
 
 
 def evaluate_tools(

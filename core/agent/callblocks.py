@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 from core.agent import calllines, callxml, literals
 from core.agent.callshapes import MOST_CALLS, Found, as_arguments, read_value
@@ -14,7 +14,7 @@ from core.agent.written import Written, is_within, quoted
 _MOST_BLOCKS = 32
 _MOST_FORGOTTEN = 4  # brackets
 
-_BAR = r"[|｜]"
+_BAR = r"[|｜‖]"
 _GAP = r"[_▁ ]"
 _WORD = r"(?:tool_?calls?|function_?calls?|tool_use)"
 TAG = re.compile(
@@ -22,9 +22,10 @@ TAG = re.compile(
     rf"|(?P<interpreter><\|action_start\|>\s*<\|interpreter\|>)"
     rf"|(?P<block><{_WORD}>|<\|tool_call\|>)"
     rf"|(?P<mistral>\[TOOL_CALLS?\])"
-    rf"|(?P<python><\|python_tag\|>)"
+    rf"|(?P<python><\|(?:python_(?:tag|start)|tool_call_start)\|>)"
     rf"|(?P<deep><{_BAR}tool{_GAP}call{_GAP}begin{_BAR}>|(?=\bfunction<{_BAR}tool{_GAP}sep))"
     rf"|(?P<harmony><\|channel\|>[^\n{{}}]{{0,100}}?\bto=)"
+    rf"|(?P<glm>(?<![\w.-])(?=(?a:[A-Za-z][\w.-]{{0,99}})\s{{0,8}}<arg_key>))"
     rf"|(?P<xml>{callxml.FUNCTION})"
 )
 # What ends a block: its own end tag, or the start of the next one.
@@ -90,7 +91,7 @@ def _body(written: Written, kind: str, start: int) -> tuple[Written, int, bool]:
             between = written.mask[start : following.start()].lstrip()
             if following.lastgroup == "xml" or not between:
                 continue
-            if kind == "block" and not between.startswith(("{", "[")):
+            if kind in ("block", "glm") and not between.startswith(("{", "[")):
                 continue
         return written.part(start, following.start()), following.start(), True
     if ending is None:
@@ -141,12 +142,17 @@ def _read_block(body: Written, found: Found, *, is_ended: bool, is_cut: bool) ->
         return read_objects(body.part(start), found, is_ended=is_ended, is_cut=is_cut)
     for value in objects(body.part(start), found, is_ended=is_ended):
         n_before = len(found.calls)
-        if isinstance(value, dict) and not read_value(
-            cast("object", value), found, is_tagged=False
-        ):
-            found.add(name, cast("dict[str, Any]", value))
+        _take(name, value, found)
         return len(found.calls) > n_before
     return False
+
+
+def _take(name: str, value: object, found: Found) -> None:
+    """Add a named call's arguments; sometimes the whole call stands in their place."""
+    if read_value(value, found, is_tagged=False):
+        return
+    if (arguments := as_arguments(value)) is not None:
+        found.add(name, arguments)
 
 
 def read_objects(body: Written, found: Found, *, is_ended: bool, is_cut: bool) -> bool:
@@ -199,8 +205,7 @@ def _read_deepseek(body: Written, found: Found, *, is_ended: bool) -> bool:
         found.has_broken = True
         return True
     for value in objects(right, found, is_ended=is_ended):
-        if (arguments := as_arguments(value)) is not None:
-            found.add(name, arguments)
+        _take(name, value, found)
         return True
     if brace < 0 and is_ended:
         found.add(name, {})

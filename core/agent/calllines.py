@@ -9,6 +9,7 @@ from typing import cast
 
 from core.agent import literals, mending
 from core.agent.callshapes import Found, as_arguments
+from core.agent.schema import folded
 from core.agent.written import Written, fences, is_within, quoted
 
 _EDGE = r"[ \t*#>\-\ufeff\u200b]*"
@@ -125,11 +126,11 @@ def _read_action_input(name: str, written: str, found: Found) -> None:
         else:
             found.add(name, arguments)
         return
-    plain = written.strip().strip("`\"'").strip()
+    plain = _unquoted(written)
     properties = found.names.properties(name)
     if not properties or not plain:
         found.add(name, {})
-    elif len(properties) == 1 or not brace:
+    elif found.names.lone(name) or not brace:
         keyed = _keyed_words(name, plain, found)
         if keyed is None:
             found.has_broken = True
@@ -140,19 +141,59 @@ def _read_action_input(name: str, written: str, found: Found) -> None:
 
 
 def _keyed_words(name: str, plain: str, found: Found) -> dict[str, object] | None:
-    """Return ``key="value"`` pairs, or the words themselves as the tool's only argument."""
-    properties = found.names.properties(name)
-    if re.match(r"\w{1,60}\s*=", plain):
+    """Return ``key="value"`` or ``key: value`` pairs, or the words as the tool's one argument."""
+    known = {folded(key) for key in found.names.properties(name)}
+    lone = found.names.lone(name)
+    if (key := _PLAIN_KEY.match(plain)) and folded(key[1]) in known:
         try:
-            values, named, _ = mending.read_call(f"{plain})", 0)
+            return as_arguments(mending.read(f"{{{plain}}}", 0)[0])
         except literals.Unreadable:
-            return None
-        if named and not values:
-            return named
-    if len(properties) != 1:
+            if lone is None or folded(key[1]) != folded(lone):
+                return None
+            plain = plain[key.end() :]
+    elif re.match(r"\w{1,60}\s*=", plain):
         return None
-    key = next(iter(properties))
-    return {key: found.names.typed(name, key, plain.partition("\n")[0].strip("`\"' "))}
+    if lone is None:
+        return None
+    return {lone: found.names.typed(name, lone, _unquoted(plain.strip().partition("\n")[0]))}
+
+
+_PLAIN_KEY = re.compile(r"[`\"']?(\w{1,60})[`\"']?\s*[=:：]")
+
+
+def _unquoted(words: str) -> str:
+    """Take quotes or backticks off that stand around all the words."""
+    words = words.strip()
+    if words.startswith("```"):
+        words = words.strip("`").strip()
+    while len(words) > 1 and words[0] == words[-1] and words[0] in "`\"'":
+        words = words[1:-1].strip()
+    return words
+
+
+# The tool's name alone on the line, or the lines, before its arguments.
+_HEADING = re.compile(
+    r"(?:^|\n)[ \t*#>`]{0,8}(?P<name>[\w.:-]{1,100}?)[`*]{0,3}[ \t]*[:：]?\s*(?:```(?:json)?\s*)?$"
+)
+
+
+def read_headed(value: object, written: Written, start: int, found: Found) -> int | None:
+    """Add the call whose arguments `value` at `start` are, if only its name stands before.
+
+    Returns:
+        Where the name begins, or None.
+    """
+    before = written.mask[max(0, start - 160) : start]
+    heading = _HEADING.search(before)
+    name = found.names.find(heading["name"]) if heading else None
+    if heading is None or name is None or not isinstance(value, dict):
+        return None
+    arguments = cast("dict[str, object]", value)
+    known = {folded(key) for key in found.names.properties(name)}
+    if not {folded(key) for key in arguments} <= known:
+        return None
+    found.add(name, arguments)
+    return start - len(before) + heading.start("name")
 
 
 def read_calls(written: Written, found: Found) -> list[tuple[int, int]]:
@@ -216,5 +257,5 @@ def _positional(name: str, values: list[object], found: Found) -> dict[str, obje
     value = values[0]
     if isinstance(value, dict):
         return cast("dict[str, object]", value)
-    properties = list(found.names.properties(name))
-    return {properties[0]: value} if len(properties) == 1 else None
+    key = found.names.lone(name)
+    return None if key is None else {key: value}

@@ -74,20 +74,46 @@ class Names:
         found = {w for w in re.findall(r"[\w.-]+", words[:_LONGEST_NAME]) if w in self.specs}
         return found.pop() if len(found) == 1 else None
 
+    def split(self, words: str) -> tuple[str, str] | None:
+        """Return the one tool and argument whose names stand here one after the other, or None."""
+        words = words.strip()[:_LONGEST_NAME]
+        found = {
+            (name, key)
+            for name in self.specs
+            if words.startswith(name) and (key := words.removeprefix(name).strip())
+            if key in self.properties(name)
+        }
+        return found.pop() if len(found) == 1 else None
+
+    def lone(self, name: str) -> str | None:
+        """Return the argument that words without a key are meant for, or None.
+
+        It is the tool's only one, or the only one it cannot do without.
+        """
+        properties = self.properties(name)
+        required = cast("Sequence[str]", self.specs[name].parameters.get("required", ()))
+        for keys in (list(properties), list(required)):
+            if len(keys) == 1 and _may_be_text(properties.get(keys[0])):
+                return keys[0]
+        return None
+
     def properties(self, name: str) -> Mapping[str, Any]:
         """Return the schemas of a tool's arguments by name."""
         return cast("Mapping[str, Any]", self.specs[name].parameters.get("properties", {}))
 
     def typed(self, name: str, key: str, value: str) -> Any:
         """Return a value that was written without quotes, by the type its schema asks for."""
-        schema = cast("Mapping[str, Any]", self.properties(name).get(key) or {})
-        kinds = schema.get("type", "string")
-        if "string" in ([kinds] if isinstance(kinds, str) else kinds):
+        if _may_be_text(self.properties(name).get(key)):
             return value
         try:
             return literals.loads(value)
         except literals.Unreadable:
             return value  # the schema will refuse it
+
+
+def _may_be_text(described: object) -> bool:
+    kinds = cast("dict[str, Any]", described or {}).get("type", "string")
+    return "string" in ([kinds] if isinstance(kinds, str) else kinds)
 
 
 @dataclass(slots=True)
@@ -137,6 +163,8 @@ _ARGUMENT_KEYS = (
     "argument", "parameter", "inputs", "functionargs", "toolargs", "actioninputs",
     "functionarguments", "toolarguments", "toolparameters", "参数", "输入",
 )  # fmt: skip
+# Where ReAct and LangChain put words for a tool with one argument.
+_PLAIN_KEYS = ("input", "actioninput", "toolinput", "输入")
 _WRAPPERS = ("function", "action", "toolcall", "functioncall", "tool", "call")
 _LISTS = ("toolcalls", "calls", "functioncalls", "tools", "actions", "tooluses")
 _BESIDES = frozenset({"type", "id", "thought", "thoughtprocess", "thoughts", "index", "reason"})
@@ -205,6 +233,8 @@ def read_value(value: object, found: Found, *, is_tagged: bool) -> bool:
     if key is None and not is_tagged and not (name_key != "name" and beside):
         return False
     arguments = as_arguments(data[key]) if key else beside
+    if name and arguments is None and key in _PLAIN_KEYS and isinstance(data[key], str):
+        arguments = _plain(data[key], name, found.names)
     if arguments and arguments.get("type") == "object" and "properties" in arguments:
         return False  # it repeats how the tool was described
     if name is None or arguments is None:
@@ -212,6 +242,11 @@ def read_value(value: object, found: Found, *, is_tagged: bool) -> bool:
     else:
         found.add(name, arguments)
     return True
+
+
+def _plain(words: str, name: str, names: Names) -> dict[str, Any] | None:
+    key = names.lone(name)
+    return None if key is None or words.lstrip().startswith(("{", "[")) else {key: words}
 
 
 def _read_keyed(data: Mapping[str, Any], found: Found) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any
 
 from core.agent import literals
@@ -10,7 +11,7 @@ from core.agent.callshapes import Found, as_arguments
 from core.agent.schema import folded
 from core.agent.written import Written
 
-_DSML = r"(?:[|｜]DSML[|｜])?"
+_DSML = r"(?:[|｜‖]{1,2}DSML[|｜‖]{1,2})?"
 FUNCTION = rf"<{_DSML}(?:function\s*=|invoke\s+name\s*=|function\s+name\s*=)"
 END = re.compile(rf"</{_DSML}(?:function|invoke)>|</tool_call>")
 _OPEN = re.compile(rf"""{FUNCTION}\s*["']?(?P<name>[^"'<>\n]{{1,200}})["']?\s*(?:>|\n|(?=<))""")
@@ -22,6 +23,7 @@ _KEY = re.compile(
 _VALUE_END = re.compile(rf"</{_DSML}(?:parameter|function|invoke)>")
 _CHILD = re.compile(r"<(\w{1,60})>")
 _MOST_CHILDREN = 16
+_INDENTED_END = re.compile(r"\n[ \t]+\Z")
 _GLM_TAG = re.compile(r"</?arg_key>|</?arg_value>|<tool_call>")
 
 
@@ -45,7 +47,7 @@ def read_xml(body: Written, found: Found, *, is_ended: bool) -> bool:
             found.has_broken = True
             return True  # cut inside a value
         value = body.text[key.end() : ending.start() if ending else end]
-        value = value.removeprefix("\n").removesuffix("\n")
+        value = _laid_out(value)
         written = key["key"].strip("\"' ")
         is_text = (key["is_text"] or "") == "true"
         arguments[written] = value if is_text else found.names.typed(name, written, value)
@@ -53,8 +55,18 @@ def read_xml(body: Written, found: Found, *, is_ended: bool) -> bool:
     return True
 
 
+def _laid_out(value: str) -> str:
+    """Take off the line breaks around a value, and the indentation when its tags are indented."""
+    if _INDENTED_END.search(value):
+        value = textwrap.dedent(value.removeprefix("\n").rstrip())
+    return value.removeprefix("\n").removesuffix("\n")
+
+
 def _read_inside(name: str, inside: Written, found: Found, *, is_ended: bool) -> bool:
     """Add a call whose arguments are JSON, or that has none."""
+    if (given := _elements(name, inside, found)) is not None:
+        found.add(name, given)
+        return True
     brace = inside.mask.find("{")
     if brace < 0:
         if is_ended and not _VALUE_END.sub("", inside.mask).strip():
@@ -67,6 +79,15 @@ def _read_inside(name: str, inside: Written, found: Found, *, is_ended: bool) ->
     if (given := as_arguments(value)) is not None:
         found.add(name, given)
     return True
+
+
+def _elements(name: str, inside: Written, found: Found) -> dict[str, Any] | None:
+    """Return arguments written as ``<key>value</key>``, if all are known to the tool."""
+    given = _children(inside)
+    known = {folded(key) for key in found.names.properties(name)}
+    if not given or not {folded(tag) for tag, _ in given} <= known:
+        return None
+    return {tag: found.names.typed(name, tag, _laid_out(value)) for tag, value in given}
 
 
 def read_children(body: Written, found: Found, *, is_ended: bool) -> bool:
@@ -105,6 +126,8 @@ def _children(written: Written) -> list[tuple[str, str]]:
 def read_glm(body: Written, found: Found, *, is_ended: bool) -> bool:
     """Add ``NAME<arg_key>k</arg_key><arg_value>v</arg_value>``; any one tag may be missing."""
     pieces, tags = _glm_pieces(body)
+    if tags[0] == "</arg_key>" and (parts := found.names.split(pieces[0])):
+        pieces, tags = [*parts, *pieces[1:]], ["<arg_key>", *tags]  # its opening tag is missing
     name = found.names.find(pieces[0])
     if name is None:
         found.has_broken = True

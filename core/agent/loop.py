@@ -338,12 +338,13 @@ class _Talk:
         tool = self._tools.get(call.name)
         if tool is None:
             return "error: there is no such tool"
-        if wrong := schema.problem(call.arguments, tool.spec):
+        arguments = schema.given(call.arguments, tool.spec)
+        if wrong := schema.problem(arguments, tool.spec):
             return f"error: {wrong}"
         self._used.append(call.name)
         try:
             async with asyncio.timeout(tool.timeout_s):
-                result = await tool.run(call.arguments)
+                result = await tool.run(arguments)
         except TimeoutError:
             _log.warning("tool_timed_out", tool=call.name, timeout_s=tool.timeout_s)
             return "error: the tool took too long; answer without it"

@@ -28,7 +28,8 @@ class Refused(Unreadable):
 
 
 # Line breaks, and what cannot be seen: byte order mark, zero-width and directional characters.
-_BLANK = r"[\s\ufeff\u200b-\u200f\u2060]"
+# A line break may also stand as it would inside a string: \\n.
+_BLANK = r"(?:[\s\ufeff\u200b-\u200f\u2060]|\\[nrt](?![a-z]))"
 _SKIP = re.compile(rf"(?:{_BLANK}++|//[^\n]*+|/\*.*?\*/|#[^\n]*+)*+", re.DOTALL)
 _DOUBLE, _SINGLE = '"“”„＂', "'‘’`"
 _QUOTES = _DOUBLE + _SINGLE

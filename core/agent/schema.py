@@ -26,6 +26,17 @@ def is_placeholder(value: object) -> bool:
     return isinstance(value, str) and bool(_PLACEHOLDER.search(value.strip()[:200]))
 
 
+def given(arguments: Mapping[str, Any], tool: ToolSpec) -> dict[str, Any]:
+    """Return the arguments without those that say with null that they are not given."""
+    required = tool.parameters.get("required", ())
+    properties = cast("Mapping[str, Mapping[str, Any]]", tool.parameters.get("properties", {}))
+    return {
+        key: value
+        for key, value in arguments.items()
+        if value is not None or key in required or "null" in str(properties.get(key, "null"))
+    }
+
+
 def problem(arguments: Mapping[str, Any], tool: ToolSpec) -> str | None:
     """Return what is wrong with the arguments, in words for the model, or None.
 
@@ -34,6 +45,11 @@ def problem(arguments: Mapping[str, Any], tool: ToolSpec) -> str | None:
     for key, value in arguments.items():
         if is_placeholder(value):
             return f"{key!r} is a placeholder: use a value from the conversation or ask the person"
+    return misfit(arguments, tool)
+
+
+def misfit(arguments: Mapping[str, Any], tool: ToolSpec) -> str | None:
+    """Return how the arguments break the tool's schema, in words for the model, or None."""
     import jsonschema  # noqa: PLC0415 45 ms, and only an answer with tools needs it
 
     validator = jsonschema.Draft202012Validator(dict(tool.parameters))

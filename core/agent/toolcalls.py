@@ -142,6 +142,8 @@ def _read_bare(written: Written, found: Found, *, is_cut: bool) -> list[tuple[in
             continue
         if read_value(value, found, is_tagged=False):
             taken.append((start, position))
+        elif (named := calllines.read_headed(value, written, start, found)) is not None:
+            taken.append((named, position))
     return taken
 
 

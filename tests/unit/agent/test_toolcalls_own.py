@@ -1,6 +1,7 @@
 """Our own outputs with slips seen in practice, and `eval tools`, which scores such files.
 
-Rows `a.` were written before the readers, rows `b.` after them and before any change for them.
+Rows `a.` were written before the readers; rows `b.`, `c.` and `d.` after them, each set before any
+change for it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bot import evaluate_tools
 from bot.__main__ import app
 from core.agent import schema, toolcalls
 from core.errors import ConfigError
+from core.ports import ToolSpec
 
 HERE = Path(__file__).parent
 CORPUS, TOOLS_FILE = HERE / "toolcalls_own.jsonl", HERE / "toolcalls_own_tools.json"
@@ -57,6 +59,26 @@ def test_placeholders_are_read_and_then_refused() -> None:
     for row in rows:
         (call,) = toolcalls.parse(row["raw"], (), TOOLS).calls
         assert "placeholder" in (schema.problem(call.arguments, by_name[call.name]) or "")
+
+
+def test_what_breaks_the_schema_is_read_and_then_refused() -> None:
+    by_name = {t.name: t for t in TOOLS}
+    rows = list(_rows("schema"))
+    assert len(rows) > 5
+    for row in rows:
+        (call,) = toolcalls.parse(row["raw"], (), TOOLS).calls
+        tool = by_name[call.name]
+        assert schema.misfit(schema.given(call.arguments, tool), tool)
+
+
+def test_null_means_that_an_optional_argument_is_not_given() -> None:
+    drug = next(t for t in TOOLS if t.name == "search_drug")
+    written = {"name": "x", "top_k": None}
+    assert schema.given(written, drug) == {"name": "x"}
+    assert schema.given({"name": None}, drug) == {"name": None}
+    assert "type" in (schema.misfit({"name": None}, drug) or "")
+    nullable = {"type": "object", "properties": {"a": {"type": ["string", "null"]}}}
+    assert schema.given({"a": None}, ToolSpec("t", "", nullable)) == {"a": None}
 
 
 def test_cut_rows_expect_no_call() -> None:
