@@ -27,6 +27,18 @@ _WORDS_EN = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five":
 _NOT = re.compile(
     r"不行|不可以|没空|没时间|去不了|不方便|不去|can.?t|cannot|not |won.?t|unable|except"
 )
+# Days of the lunar year, seasons and "after the holidays" are no day to plan with: we ask.
+_VAGUE = re.compile(
+    r"腊月|正月|农历|阴历|初[一二三四五六七八九十]|除夕|春节|过完?年|(?<![\d半一二两三四五六七八九十])年[前后初底]|节[前后]|假期|国庆|中秋|端午|清明"
+    r"|元旦|五一(?![月号日])|十一(?:长?假|节|以?后|之?前|期间)|暑假|寒假|开学|放假|农忙|秋收|周末|[上中下]旬"
+    r"|几天|几周|几个|有空|以后再|\b(?:weekend|holidays?|spring festival|new year|christmas"
+    r"|easter|ramadan|some ?time|around|after the|before the"
+    r"|in spring|in summer|in autumn|in winter|few)\b"
+)
+# "周三到周五", "8号或9号": which of them?
+_SEVERAL = re.compile(
+    r"到|至|或|还是|要么|~|—|–|-{2}|\bor\b|\bto\b|\bbetween\b|\bthrough\b|\buntil\b"
+)
 
 
 def _number(words: str) -> int | None:
@@ -209,13 +221,32 @@ def parse_date(text: str, *, today: date, language: Language) -> date | None:
         language: the person's language.
     """
     plain = " ".join(unicodedata.normalize("NFKC", text).lower().split())
-    if len(plain) > 200 or _NOT.search(plain):
+    if len(plain) > 200 or _NOT.search(plain) or _VAGUE.search(plain):
         return None
     readers = (*_CHINESE, *_ENGLISH) if language == "zh-Hans" else (*_ENGLISH, *_CHINESE)
+    first = _first(plain, readers, today)
+    if first is None:
+        return None
+    found, (start, end) = first
+    # A second day beside the first: a range, a choice or a contradiction, so it is asked about.
+    again = _first(f"{plain[:start]} {plain[end:]}", readers, today)
+    if again is not None and found is not None and not _SEVERAL.search(plain):
+        # "12月5号星期六" says the same day twice.
+        again = None if again[0] is not None and again[0].weekday() == found.weekday() else again
+    if again is not None and again[0] != found:
+        return None
+    if re.search(r"\d ?(?:到|至|~|-|—|–) ?$", plain[:start]):
+        return None
+    if re.match(r" ?(?:到|至|~|-|—|–|to|through) ?\d", plain[end:]):
+        return None
+    return found if found is not None and today <= found <= today + _FARTHEST else None
+
+
+def _first(
+    plain: str, readers: tuple[tuple[str, _Reader], ...], today: date
+) -> tuple[date | None, tuple[int, int]] | None:
+    """Return what the first reader that finds something makes of it, and where it stands."""
     for pattern, read in readers:
-        match = re.search(pattern, plain)
-        if match is None:
-            continue
-        found = read(match, today)
-        return found if found is not None and today <= found <= today + _FARTHEST else None
+        if match := re.search(pattern, plain):
+            return read(match, today), match.span()
     return None

@@ -1,8 +1,8 @@
 """When reminders go out: the ladder of specification §4, in the patient's own daytime.
 
 Booked visits: 7, 3 and 1 days before (7 and 3 days raised attendance in rural Guangdong, Chen
-2018 AJO 194:54). Visits only due: 14 days before, on the day, 7 and 21 days after, then staff.
-Referrals: the next day, the third day, then a call by staff.
+2018 AJO 194:54), then the question whether they were seen. Visits only due: 14 days before, on the
+day, 7 and 21 days after, then staff. Referrals: the next day, the third day, then a call by staff.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from core.followup.cadence import CADENCES, STANDARD, Cadence
+from core.followup.calendar import ALWAYS_OPEN, OpenDays
 from core.urgency import Urgency
 
 QUIET_FROM, QUIET_UNTIL = time(21, 0), time(8, 0)  # specification §4
@@ -28,8 +30,12 @@ STEPS = (
     "after_21",
     "day_1",
     "day_3",
+    "ask_seen",
+    "ask_again",
     "staff_call",
 )
+# On these days the person is asked to book or to go: not while the clinic is closed.
+_WANT_OPEN = ("before_14", "due", "after_7", "after_21")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +45,18 @@ class ReminderTime:
     Attributes:
         at_ms: UTC epoch milliseconds, never in the patient's quiet hours.
         step: one of `STEPS`.
+        wall: the same as a clock in the patient's zone shows it (ISO), or "" for a step that comes
+            so many hours after, whatever the clock.
     """
 
     at_ms: int
     step: str
+    wall: str = ""
 
 
-def _is_quiet(moment: datetime) -> bool:
-    return not QUIET_UNTIL <= moment.time() < QUIET_FROM
+def is_quiet(moment: time) -> bool:
+    """Tell whether people are left in peace at a local time."""
+    return not QUIET_UNTIL <= moment < QUIET_FROM
 
 
 def _local(day: date, minute: int, zone: ZoneInfo) -> datetime:
@@ -57,7 +67,7 @@ def _local(day: date, minute: int, zone: ZoneInfo) -> datetime:
 
 def _awake(moment: datetime, minute: int, zone: ZoneInfo) -> datetime:
     """Return the moment, or the next morning's minute when it falls into quiet hours."""
-    while _is_quiet(moment):
+    while is_quiet(moment.time()):
         evening = moment.time() >= QUIET_FROM
         day = moment.date() + timedelta(days=1 if evening else 0)
         later = _local(day, minute, zone)
@@ -65,11 +75,20 @@ def _awake(moment: datetime, minute: int, zone: ZoneInfo) -> datetime:
     return moment
 
 
-def _days(due: date, today: date, booked: bool, urgency: Urgency) -> Iterator[tuple[str, date]]:
+def _named(days: int) -> str:
+    return f"before_{-days}" if days < 0 else f"after_{days}" if days else "due"
+
+
+def _days(
+    due: date, today: date, booked: bool, urgency: Urgency, cadence: Cadence
+) -> Iterator[tuple[str, date]]:
     """Yield the ladder's steps that are tied to a day."""
     if booked:
-        for before in (7, 3, 1):
-            yield f"before_{before}", due - timedelta(days=before)
+        for before in cadence.booked:
+            yield _named(-before), due - timedelta(days=before)
+        yield "ask_seen", due + timedelta(days=1)
+        yield "ask_again", due + timedelta(days=4)
+        yield "staff_call", due + timedelta(days=8)
         return
     if urgency.rank <= Urgency.TWO_WEEKS.rank:
         yield "day_1", today + timedelta(days=1)
@@ -78,11 +97,10 @@ def _days(due: date, today: date, booked: bool, urgency: Urgency) -> Iterator[tu
             yield "staff_call", today + timedelta(days=5)
         if due > today + timedelta(days=5):
             yield "due", due
+            yield "ask_seen", due + timedelta(days=3)
         return
-    yield "before_14", due - timedelta(days=14)
-    yield "due", due
-    yield "after_7", due + timedelta(days=7)
-    yield "after_21", due + timedelta(days=21)
+    for days in cadence.due:
+        yield _named(days), due + timedelta(days=days)
     yield "staff_call", due + timedelta(days=28)
 
 
@@ -94,6 +112,8 @@ def reminder_times(
     booked: bool,
     urgency: Urgency,
     seed: str = "",
+    arm: str = STANDARD,
+    open_days: OpenDays = ALWAYS_OPEN,
 ) -> tuple[ReminderTime, ...]:
     """Return the whole ladder, earliest first; only future times, none in quiet hours.
 
@@ -105,6 +125,8 @@ def reminder_times(
         urgency: class of the follow-up; urgent ones have the referral ladder.
         seed: spreads people over the morning; the same seed gives the same times. Without one
             the moment of planning spreads them.
+        arm: name of the cadence; one that is no longer there counts as the standard.
+        open_days: messages that ask to book wait for the next open day.
     """
     where = ZoneInfo(zone)
     digest = hashlib.sha256((seed or str(now_ms)).encode()).digest()
@@ -112,14 +134,23 @@ def reminder_times(
     second = timedelta(seconds=digest[4] % 60)
     now = datetime.fromtimestamp(now_ms / 1000, where)
     due = datetime.fromtimestamp(due_at_ms / 1000, where).date()
-    moments = [
-        (step, _awake(_local(day, minute, where) + second, minute, where))
-        for step, day in _days(due, now.date(), booked, urgency)
-    ]
+    cadence = CADENCES.get(arm, CADENCES[STANDARD])
+    times: dict[int, ReminderTime] = {}
+    urgent = urgency.rank <= Urgency.TWO_WEEKS.rank
+    for step, planned in _days(due, now.date(), booked, urgency, cadence):
+        waits = step in _WANT_OPEN and not (booked or urgent)
+        day = open_days.on_or_after(planned) if waits else planned
+        at = _awake(_local(day, minute, where) + second, minute, where)
+        at_ms = int(at.timestamp() * 1000)
+        times[at_ms] = ReminderTime(at_ms, step, _wall(at))
     hours = {Urgency.IMMEDIATE: 2, Urgency.SAME_DAY: 24}.get(urgency)
     if hours is not None and not booked:
         # Nobody pressed anything: a person calls, two hours or a day later.
         call = (now.astimezone(UTC) + timedelta(hours=hours)).astimezone(where)
-        moments.append(("staff_call", _awake(call, minute, where)))
-    times = {int(at.timestamp() * 1000): step for step, at in moments}
-    return tuple(ReminderTime(at, times[at]) for at in sorted(times) if at > now_ms)
+        at_ms = int(_awake(call, minute, where).timestamp() * 1000)
+        times[at_ms] = ReminderTime(at_ms, "staff_call")
+    return tuple(times[at] for at in sorted(times) if at > now_ms)
+
+
+def _wall(at: datetime) -> str:
+    return at.replace(tzinfo=None, fold=0).isoformat(timespec="seconds")

@@ -43,6 +43,9 @@ class PlanProposal:
         due_in_days: days from today, 0 = today.
         source: key of the guideline behind the interval.
         table_version: version of the interval table.
+        basis: what it rests on: ``finding`` of a photo, ``triage``, ``consult``, ``staff`` or
+            ``patient``.
+        modifiers: what is known about the person and made it sooner.
     """
 
     rule_id: str
@@ -51,8 +54,12 @@ class PlanProposal:
     due_in_days: int
     source: str
     table_version: str
+    basis: str = "consult"
+    modifiers: tuple[str, ...] = ()
 
 
+_BEFORE_VISIT = (("booked", "seen"), ("other", "help"), ("stop",))
+_AFTER_VISIT = (("seen", "not_yet"), ("other", "help"), ("stop",))
 _ONE_CLASS_UP = {
     Urgency.SAME_DAY: Urgency.IMMEDIATE,
     Urgency.WITHIN_48_H: Urgency.SAME_DAY,
@@ -77,14 +84,25 @@ def _modifiers_of(assessment: Assessment | None) -> frozenset[str]:
     return frozenset(found)
 
 
-def _proposal(row: Interval, reason: str, modifiers: frozenset[str]) -> PlanProposal:
+def _proposal(row: Interval, reason: str, modifiers: frozenset[str], basis: str) -> PlanProposal:
     hurried = bool(row.sooner & modifiers)
+    counted = row.sooner & modifiers
     days = row.sooner_days if hurried else row.due_in_days
     urgency = row.sooner_urgency if hurried else row.urgency
     if row.refer and modifiers & table().escalators:
         urgency = _ONE_CLASS_UP.get(urgency, urgency)
-        days = min(days, BOUND_DAYS[urgency])
-    return PlanProposal(row.rule_id, reason, urgency, days, row.source, table().version)
+        days = min(days, BOUND_DAYS.get(urgency, days))
+        counted |= modifiers & table().escalators
+    return PlanProposal(
+        row.rule_id,
+        reason,
+        urgency,
+        days,
+        row.source,
+        table().version,
+        basis,
+        tuple(sorted(counted)),
+    )
 
 
 def _candidates(
@@ -101,14 +119,14 @@ def _candidates(
     for name in names:
         row = intervals.findings.get(name)
         if row is not None:
-            yield _proposal(row, name, modifiers)
+            yield _proposal(row, name, modifiers, "finding")
     if assessment is not None and assessment.urgency is not Urgency.NONE:
         row = intervals.urgency[assessment.urgency]
         if assessment.reason in intervals.assessments:
             row = intervals.assessments[assessment.reason]
         if row is not None:
             # The consult has weighed the symptoms already: only the class may still move.
-            yield _proposal(row, assessment.reason, modifiers & intervals.escalators)
+            yield _proposal(row, assessment.reason, modifiers & intervals.escalators, "consult")
 
 
 def propose(
@@ -190,6 +208,7 @@ def reminder_reply(
         reminder_id: comes back in the buttons' actions.
     """
     said = text(language, f"followup.step.{step}", date=show_date(due, language))
+    verbs = _AFTER_VISIT if step in ("ask_seen", "ask_again") else _BEFORE_VISIT
 
     def button(verb: str) -> Button:
         return Button(text(language, f"followup.button.{verb}"), f"v1:remind:{verb}:{reminder_id}")
@@ -197,9 +216,15 @@ def reminder_reply(
     return Reply(
         "reminder",
         (paragraph(said), paragraph(text(language, "followup.opt_out"))),
-        (
-            (button("booked"), button("seen")),
-            (button("other"), button("help")),
-            (button("stop"),),
-        ),
+        tuple(tuple(button(verb) for verb in row) for row in verbs),
+    )
+
+
+def family_reply(step: str, *, due: date, language: Language) -> Reply:
+    """Return what a relative who agreed to it is told: a date, no reason, and how to end it."""
+    key = "after" if step in ("ask_seen", "ask_again") else "before"
+    said = text(language, f"followup.family.{key}", date=show_date(due, language))
+    end = Button(text(language, "followup.button.stop_family"), "v1:link:end")
+    return Reply(
+        "reminder", (paragraph(said), paragraph(text(language, "followup.opt_out"))), ((end,),)
     )

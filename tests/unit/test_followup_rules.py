@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from core.errors import Bug
 from core.followup.intervals import findings_of, parse, table
 from core.followup.ladder import STEPS
+from core.followup.places import parse_place, parse_time
 from core.followup.plan import (
     PlanProposal,
     parse_date,
@@ -194,8 +195,10 @@ def test_ladders_are_those_of_the_specification():
             reminder_times(NOW + days * DAY_MS, now_ms=NOW, zone="Asia/Shanghai", **kwargs)
         )
 
-    assert ladder(30, booked=True, urgency=Urgency.ROUTINE) == ["before_7", "before_3", "before_1"]
-    assert ladder(5, booked=True, urgency=Urgency.ROUTINE) == ["before_3", "before_1"]
+    after = ["ask_seen", "ask_again", "staff_call"]
+    week = ["before_7", "before_3", "before_1", *after]
+    assert ladder(30, booked=True, urgency=Urgency.ROUTINE) == week
+    assert ladder(5, booked=True, urgency=Urgency.ROUTINE) == week[1:]
     assert ladder(90, booked=False, urgency=Urgency.ROUTINE) == [
         "before_14",
         "due",
@@ -208,6 +211,7 @@ def test_ladders_are_those_of_the_specification():
         "day_3",
         "staff_call",
         "due",
+        "ask_seen",
     ]
     assert set(ladder(0, booked=False, urgency=Urgency.SAME_DAY)) == {
         "day_1",
@@ -315,7 +319,8 @@ def test_a_reminder_names_no_disease_and_says_how_to_stop(step, language):
     assert ("T" in said and "不再提醒" in said) if language == "zh-Hans" else "STOP" in said
     assert reply.kind == "reminder"
     actions = [b.action for row in reply.buttons for b in row]
-    assert actions == [f"v1:remind:{v}:12345" for v in ("booked", "seen", "other", "help", "stop")]
+    verbs = ["seen", "not_yet"] if step.startswith("ask") else ["booked", "seen"]
+    assert actions == [f"v1:remind:{v}:12345" for v in (*verbs, "other", "help", "stop")]
     assert all(len(b.label) <= 20 for row in reply.buttons for b in row)
 
 
@@ -379,6 +384,21 @@ TODAY = date(2026, 11, 22)  # a Sunday
         ("去年12月5号不行", None),
         ("下周三不行", None),
         ("2020年1月1日", None),
+        ("下下周一上午", date(2026, 11, 30)),
+        ("12月5号星期六", date(2026, 12, 5)),
+        ("12月5号星期一", None),
+        ("下周三去县医院", date(2026, 11, 25)),
+        ("春节后", None),
+        ("腊月二十", None),
+        ("国庆后三天", None),
+        ("年后再说", None),
+        ("两年后", date(2028, 11, 22)),
+        ("周末", None),
+        ("过几天", None),
+        ("下周三到周五", None),
+        ("周三或者周四", None),
+        ("5-8号", None),
+        ("12月5号到8号", None),
         ("好的", None),
         ("", None),
     ],
@@ -409,6 +429,10 @@ def test_reads_chinese_dates(text, expected):
         ("next month", date(2026, 12, 22)),
         ("next week", date(2026, 11, 29)),
         ("3 days ago", None),
+        ("next Wednesday at the county hospital", date(2026, 11, 25)),
+        ("after the holidays", None),
+        ("Friday or Saturday", None),
+        ("some time in spring", None),
         ("I can't on Friday", None),
         ("Feb 30", None),
         ("Jan 1 2020", None),
@@ -417,6 +441,67 @@ def test_reads_chinese_dates(text, expected):
 )
 def test_reads_english_dates(text, expected):
     assert parse_date(text, today=TODAY, language="en") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "time_of_day"),
+    [
+        ("下周三上午9点去县医院", "县医院", "09:00"),
+        ("约了市人民医院眼科，12月5日下午三点半", "市人民医院眼科", "15:30"),
+        ("去中山眼科中心 12月9号", "中山眼科中心", None),
+        ("明天去看眼科", None, None),
+        ("12月5号 镇卫生院", "镇卫生院", None),
+        ("next Wednesday at the county hospital at 9 am", "county hospital", "09:00"),
+        ("Dec 5, 14:30, to Moorfields Eye Hospital", "Moorfields Eye Hospital", "14:30"),
+        ("下周三", None, None),
+        ("上午", None, None),
+        ("25点", None, None),
+    ],
+)
+def test_reads_where_and_when_a_visit_is(text, place, time_of_day):
+    assert (parse_place(text), parse_time(text)) == (place, time_of_day)
+
+
+@given(st.text(max_size=80))
+def test_no_text_breaks_the_reader_of_places(text):
+    place, time_of_day = parse_place(text), parse_time(text)
+    assert place is None or 0 < len(place) <= 60
+    assert time_of_day is None or time.fromisoformat(time_of_day) is not None
+
+
+@given(
+    st.dates(date(2026, 1, 1), date(2030, 1, 1)),
+    st.integers(0, 700),
+    st.sampled_from(
+        ["{y}年{m}月{d}日", "{y}-{m:02}-{d:02}", "我{y}年{m}月{d}号去县医院", "约了{y}.{m}.{d}"]
+    ),
+)
+def test_a_full_date_is_read_back_in_every_form(today, days, form):
+    day = today + timedelta(days=days)
+    said = form.format(y=day.year, m=day.month, d=day.day)
+    assert parse_date(said, today=today, language="zh-Hans") == day
+
+
+@given(
+    st.dates(date(2026, 1, 1), date(2030, 1, 1)),
+    st.sampled_from(
+        [
+            "春节后",
+            "国庆以后",
+            "过完年",
+            "节后",
+            "腊月",
+            "五一期间",
+            "农忙完",
+            "周末",
+            "after the holidays",
+        ]
+    ),
+    st.sampled_from(["", "三天", "周三", "5号", "再去"]),
+    st.sampled_from(LANGUAGES),
+)
+def test_seasons_and_feasts_are_asked_about(today, vague, more, language):
+    assert parse_date(vague + more, today=today, language=language) is None
 
 
 @settings(max_examples=300)
