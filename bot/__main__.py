@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 reminders = typer.Typer(help="Look at planned reminders.", no_args_is_help=True)
 app.add_typer(reminders, name="reminders")
+followups = typer.Typer(help="What became of follow-ups.", no_args_is_help=True)
+app.add_typer(followups, name="followups")
 evaluate = typer.Typer(help="Measure a part on a labelled file.", no_args_is_help=True)
 app.add_typer(evaluate, name="eval")
 books = typer.Typer(help="A clinic's own books in the knowledge base.", no_args_is_help=True)
@@ -114,6 +116,27 @@ def list_reminders(as_json: _Json = False, config: _Config = None) -> None:
     from bot.settings import load  # noqa: PLC0415
 
     print_reminders(load(config), as_json=as_json)
+
+
+@followups.command("report")
+def report_follow_ups(
+    first: Annotated[
+        str | None, typer.Option("--from", help="First due day; default: a year before the last.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last due day; default: today.")] = None,
+    as_json: _Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    config: _Config = None,
+) -> None:
+    """Count visits due, reminded, confirmed, seen on time and lost, by reason, channel, cadence."""
+    from bot.followups import print_report  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    if as_json and as_csv:
+        raise typer.BadParameter("--json or --csv, not both", param_hint="--csv")
+    raise typer.Exit(
+        print_report(load(config), first=first, last=last, as_json=as_json, as_csv=as_csv)
+    )
 
 
 @app.command()
