@@ -10,6 +10,9 @@ import typer
 
 from core.errors import ConfigError
 
+# structlog would import it for coloured tracebacks, which are never shown: 5 MiB and 0.1 s.
+sys.modules.setdefault("rich", None)  # pyright: ignore[reportArgumentType]
+
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: a supervisor must not restart us, a person must act
 
 app = typer.Typer(

@@ -21,6 +21,7 @@ from adapters.console.desk import StaffDesk
 from adapters.console.passwords import Passwords
 from adapters.webchat.channel import WebChat
 from bot.knowledge import KnowledgeSources
+from bot.memory import give_back
 from bot.settings import Settings
 from bot.ticker import Ticker
 from core.alerts import AlertSettings, StaffAlerts
@@ -248,7 +249,7 @@ class Service:
             self._tasks.append(asyncio.create_task(self._telegram.run(self.intake)))
         self.ticker.start()
         # A second of compiling, off the loop: the first message should not pay for it.
-        self._tasks.append(asyncio.create_task(asyncio.to_thread(warm_up)))
+        self._tasks.append(asyncio.create_task(asyncio.to_thread(_warm_up)))
         log.info("started", port=self.port, channels=[name for name, _ in self.channels])
 
     async def _start_http(self) -> None:
@@ -332,6 +333,12 @@ class Service:
             "writer": self.store.writer.counts,
         }
         return counts | ({"alerts": self.alerts.counts} if self.alerts else {})
+
+
+def _warm_up() -> None:
+    """Compile the triage vocabulary and give back what that took."""
+    warm_up()
+    give_back()
 
 
 def _is_urgent(message: Inbound) -> bool:

@@ -6,6 +6,7 @@ A clinician edits the YAML files; `terms` explains their small language.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ from core.errors import Bug
 from core.triage.terms import ANY, Expression, compile_terms, split_terms
 
 LANGUAGES = ("zh", "en")
+_REFERENCE = re.compile(r"<(\w+)>")
 # Files of concepts; language.yaml beside them has scope words, emoji and spellings.
 AREAS = ("people", "time", "sight", "surface", "injury", "nerves", "children")
 
@@ -87,7 +89,9 @@ def _begins(expression: Expression) -> frozenset[str] | None:
     singles = {h[0] for h in expression.heads if len(h) == 1 or h[1] == ANY}
     if ANY in singles:
         return None
-    return frozenset(singles | {h for h in expression.heads if h[0] not in singles})
+    pairs = {h for h in expression.heads if h[0] not in singles}
+    # The same beginnings come again in many concepts: one string each.
+    return frozenset(map(sys.intern, singles | pairs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,22 +128,30 @@ class _Compiler:
 
     def __init__(self, blocks: Mapping[str, Mapping[str, str]]) -> None:
         self._blocks = blocks
+        # Only what others refer to is kept: all of it would double the memory of a start.
+        self._referred = {
+            name
+            for block in blocks.values()
+            for terms in block.values()
+            for name in _REFERENCE.findall(terms)
+        }
         self._done: dict[tuple[str, str], Expression] = {}
         self._open: list[str] = []
 
     def expression(self, name: str, language: str) -> Expression:
         key = (name, language)
-        if key not in self._done:
-            if name in self._open or language not in self._blocks.get(name, {}):
-                raise Bug(f"lexicon: <{name}> has no {language} terms or refers to itself")
-            self._open.append(name)
-            self._done[key] = compile_terms(
-                self._blocks[name][language],
-                language,
-                lambda other: self.expression(other, language),
-            )
-            self._open.pop()
-        return self._done[key]
+        if key in self._done:
+            return self._done[key]
+        if name in self._open or language not in self._blocks.get(name, {}):
+            raise Bug(f"lexicon: <{name}> has no {language} terms or refers to itself")
+        self._open.append(name)
+        expression = compile_terms(
+            self._blocks[name][language], language, lambda other: self.expression(other, language)
+        )
+        self._open.pop()
+        if name in self._referred:
+            self._done[key] = expression
+        return expression
 
     def concept(self, name: str) -> Concept:
         found = {
