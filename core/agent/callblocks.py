@@ -124,8 +124,12 @@ def _read_block(body: Written, found: Found, *, is_ended: bool, is_cut: bool) ->
         return any(meant)
     if "</arg_key>" in body.mask or "<arg_value>" in body.mask:
         return callxml.read_glm(body, found, is_ended=is_ended)
-    if callxml.read_children(body, found, is_ended=is_ended):
+    if callxml.read_children(body, found, is_ended=is_ended) or callxml.read_declared(body, found):
         return True
+    if is_ended and (parameters := re.search(r"<parameter\b", body.mask)):
+        name = found.names.find(body.text[: parameters.start()])
+        rest = body.part(parameters.start())
+        return bool(name) and callxml.read_parameters(name, rest, found, is_ended=is_ended)
     brace = next(iter(re.finditer(r"[{\[｛](?!ARGS\]|CALL_ID\])", body.mask)), None)
     start = brace.start() if brace else len(body.mask)
     head = _MISTRAL_MARKS.sub("", _NAME_TAG.sub(r" \2 ", body.mask[:start]))
@@ -134,7 +138,7 @@ def _read_block(body: Written, found: Found, *, is_ended: bool, is_cut: bool) ->
     name = found.names.find(head) or found.names.find(head.split(" ")[0])
     if not brace:
         if name and is_ended:
-            found.add(name, {})
+            calllines.read_input(name, head.partition(" ")[2], found)
         return bool(name) or calllines.read_call(body.text.strip(), found) is not None
     if name is None:
         if calllines.read_call(body.text.strip(), found) is not None:

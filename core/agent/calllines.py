@@ -16,7 +16,7 @@ _EDGE = r"[ \t*#>\-\ufeff\u200b]*"
 _COLON = r"[ \t*]{0,8}[:：][ \t*]{0,8}"
 _NUMBER = r"(?:[ ]?\d{1,2})?"
 _THOUGHT = rf"(?:Thought{_NUMBER}|思考)"
-_ACTION = rf"(?:Action{_NUMBER}|动作|行动|✿FUNCTION✿)"
+_ACTION = rf"(?:Action{_NUMBER}|Tool(?:[ _]Name)?|动作|行动|工具|✿FUNCTION✿)"
 _FINAL = r"(?:Final Answer|最终答案|最终回答)"
 _INPUT = (
     rf"(?:(?:Action[ _]?|Tool[ _]?)?Inputs?{_NUMBER}|Arg(?:ument)?s|Parameters"
@@ -53,6 +53,7 @@ _CALL = re.compile(
 )
 # search_knowledge[dry eye], as in the first paper on ReAct
 _BRACKETED = re.compile(r"([\w.-]{1,100})\s*\[([^\[\]]*)\]")
+_NAME_AND_OBJECT = re.compile(r"([\w.:-]{1,100}?)[ \t]*[:：]?[ \t]*(?=[{｛])")
 _CALL_LINE = re.compile(r"^(?=[ \t\[]*[A-Za-z_])(?=[^\n]{0,200}[(（])", re.MULTILINE)
 _MORE_CALLS = re.compile(r"[\s)）]*[,;，；\n]?\s*")
 _MOST_LINES = 32
@@ -63,6 +64,7 @@ ReadObjects = Callable[[Written, Found], bool]
 def read_react(written: Written, found: Found, read_objects: ReadObjects) -> list[tuple[int, int]]:
     """Add the calls of ``Action:`` lines before the final answer; return their spans."""
     taken: list[tuple[int, int]] = []
+    written = _joined(written)
     final = FINAL.search(written.mask)
     until = final.start() if final else len(written.mask)
     examples = quoted(written)
@@ -82,6 +84,25 @@ def read_react(written: Written, found: Found, read_objects: ReadObjects) -> lis
     return taken
 
 
+# "### Action", "**Action**" or "Action:" on a line of its own, before what it announces
+_TITLE = re.compile(
+    rf"^(?P<edge>[ \t*#>]*)(?P<word>{_THOUGHT}|{_ACTION}|{_FINAL}|{_INPUT}|Observation{_NUMBER})"
+    r"(?P<colon>[ \t*]*[:：]?[ \t*]*)\n\s*+(?=[\w{\"'])",
+    _FLAGS,
+)
+
+
+def _joined(written: Written) -> Written:
+    """Put what follows a title on its line, without a change of length."""
+    text, mask = written.text, written.mask
+    for title in islice(_TITLE.finditer(mask), _MOST_LINES):
+        if "#" in title["edge"] or "*" in title["edge"] or title["colon"].strip(" \t*"):
+            line = f"{title['word']}:".ljust(len(title[0]))
+            text = text[: title.start()] + line + text[title.end() :]
+            mask = mask[: title.start()] + line + mask[title.end() :]
+    return Written(text, mask)
+
+
 def _read_action(
     written: Written, action: re.Match[str], found: Found, read_objects: ReadObjects
 ) -> int | None:
@@ -96,13 +117,18 @@ def _read_action(
         return section_end if "{" in blob.mask and read_objects(blob, found) else None
     form = None if found.names.find(line) else _BRACKETED.fullmatch(line)
     if form and (name := found.names.find(form[1])):
-        _read_action_input(name, form[2], found)
+        read_input(name, form[2], found)
         return action.end()
-    name = found.names.find(line) or (None if "(" in line else found.names.mentioned(line))
+    if (form := _NAME_AND_OBJECT.match(line)) and (name := found.names.find(form[1])):
+        begin = written.text.find(line, action.start("line")) + form.end()
+        read_input(name, written.text[begin:section_end], found)
+        return section_end
+    given = _ACTION_INPUT.match(written.mask, action.end())
+    is_words = "(" not in line or given is not None
+    name = found.names.find(line) or (found.names.mentioned(line) if is_words else None)
     if name is None:
         call = written.text[action.start("line") : section_end].lstrip(" *`")
         return section_end if read_call(call, found) is not None else None
-    given = _ACTION_INPUT.match(written.mask, action.end())
     if given is None:
         if not found.names.properties(name):
             found.add(name, {})
@@ -110,11 +136,12 @@ def _read_action(
     # "Action Input" starts with "Action" itself, so the next line is looked for behind it.
     following = _NEXT_LINE.search(written.mask, given.end())
     section_end = following.start() if following else len(written.mask)
-    _read_action_input(name, written.text[given.end() : section_end], found)
+    read_input(name, written.text[given.end() : section_end], found)
     return section_end
 
 
-def _read_action_input(name: str, written: str, found: Found) -> None:
+def read_input(name: str, written: str, found: Found) -> None:
+    """Add a call whose arguments are an object, pairs, or words for the tool's one argument."""
     brace = re.search(r"[{｛]", written)
     if brace and not written[: brace.start()].strip(" \t\n`\"'json\ufeff\u200b"):
         try:
@@ -173,7 +200,8 @@ def _unquoted(words: str) -> str:
 
 # The tool's name alone on the line, or the lines, before its arguments.
 _HEADING = re.compile(
-    r"(?:^|\n)[ \t*#>`]{0,8}(?P<name>[\w.:-]{1,100}?)[`*]{0,3}[ \t]*[:：]?\s*(?:```(?:json)?\s*)?$"
+    r"(?:(?:^|\n)[ \t*#>`]{0,8}|[。！？：.!?:]\s{0,4})"
+    r"(?P<name>[\w.:-]{1,100}?)[`*]{0,3}[ \t]*[:：]?\s*(?:```(?:json)?\s*)?$"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from itertools import islice
 from typing import Any
 
 from core.agent import literals
@@ -12,15 +13,23 @@ from core.agent.schema import folded
 from core.agent.written import Written
 
 _DSML = r"(?:[|｜‖]{1,2}DSML[|｜‖]{1,2})?"
-FUNCTION = rf"<{_DSML}(?:function\s*=|invoke\s+name\s*=|function\s+name\s*=)"
-END = re.compile(rf"</{_DSML}(?:function|invoke)>|</tool_call>")
-_OPEN = re.compile(rf"""{FUNCTION}\s*["']?(?P<name>[^"'<>\n]{{1,200}})["']?\s*(?:>|\n|(?=<))""")
+FUNCTION = (
+    rf"<{_DSML}(?:function\s*=|(?:invoke|function|tool_call|tool)\s+name\s*="
+    r"|function\s(?=[\w.-]{1,100}>)|funcname>)"
+)
+_NAMED_END = r"(?:\s*=[^<>\n]{0,100})?>"
+END = re.compile(rf"</{_DSML}(?:function|invoke){_NAMED_END}|</tool_call>")
+_OPEN = re.compile(
+    rf"""{FUNCTION}\s*["']?(?P<name>[^"'<>\n({{]{{1,200}})["']?"""
+    r"""\s*(?:>|\n|(?=[<({])|(?:arg(?:ument)?s|parameters|input)\s*=\s*)"""
+)
 _PARAMETER = re.compile(rf"<{_DSML}parameter(?:\s*=|\s+name\s*=)")
 _KEY = re.compile(
     r"""\s*(?P<key>"[^"\n]{1,100}"|'[^'\n]{1,100}'|[^\s<>"']{1,100})"""
-    r"""(?:\s+string\s*=\s*["'](?P<is_text>true|false)["'])?[ \t]*(?:>|(?=\n))"""
+    r"""(?:\s+string\s*=\s*["'](?P<is_text>true|false)["'])?"""
+    r"""(?:\s+value\s*=\s*"(?P<value>[^"\n]{0,2000})"\s*/?)?[ \t]*(?:>|(?=\n))"""
 )
-_VALUE_END = re.compile(rf"</{_DSML}(?:parameter|function|invoke)>")
+_VALUE_END = re.compile(rf"</{_DSML}(?:parameter|function|invoke){_NAMED_END}")
 _CHILD = re.compile(r"<(\w{1,60})>")
 _MOST_CHILDREN = 16
 _INDENTED_END = re.compile(r"\n[ \t]+\Z")
@@ -33,22 +42,32 @@ def read_xml(body: Written, found: Found, *, is_ended: bool) -> bool:
     name = found.names.find(opening["name"]) if opening else None
     if name is None or opening is None:
         return False
-    starts = [m.span() for m in _PARAMETER.finditer(body.mask, opening.end())]
+    return read_parameters(name, body.part(opening.end()), found, is_ended=is_ended)
+
+
+def read_parameters(name: str, body: Written, found: Found, *, is_ended: bool) -> bool:
+    """Add a call whose name was read, with ``<parameter=KEY>`` or another form of arguments."""
+    starts = [m.span() for m in _PARAMETER.finditer(body.mask)]
     if not starts:
-        return _read_inside(name, body.part(opening.end()), found, is_ended=is_ended)
+        return _read_inside(name, body, found, is_ended=is_ended)
     arguments: dict[str, Any] = {}
     ends = [start for start, _ in starts[1:]] + [len(body.mask)]
     for (_, start), end in zip(starts, ends, strict=True):
         key = _KEY.match(body.text, start, end)
         if not key:
             return False
+        written = key["key"].strip("\"' ")
+        if key["value"] is not None:
+            arguments[written] = found.names.typed(name, written, key["value"])
+            continue
         ending = _VALUE_END.search(body.mask, key.end(), end)
         if not ending and end == len(body.mask) and not is_ended:
             found.has_broken = True
             return True  # cut inside a value
         value = body.text[key.end() : ending.start() if ending else end]
+        if value.rstrip().endswith(own_end := f"</{written}>"):
+            value = value.rstrip().removesuffix(own_end)
         value = _laid_out(value)
-        written = key["key"].strip("\"' ")
         is_text = (key["is_text"] or "") == "true"
         arguments[written] = value if is_text else found.names.typed(name, written, value)
     found.add(name, arguments)
@@ -93,8 +112,10 @@ def _elements(name: str, inside: Written, found: Found) -> dict[str, Any] | None
 def read_children(body: Written, found: Found, *, is_ended: bool) -> bool:
     """Add ``<name>NAME</name><arguments>…</arguments>``, with JSON or tags as arguments."""
     children = {folded(tag): inside for tag, inside in _children(body)}
-    written = next((children[key] for key in ("name", "toolname") if key in children), None)
-    key = next((k for k in ("arguments", "parameters", "args", "input") if k in children), None)
+    written = next(
+        (children[key] for key in ("name", "toolname", "action", "tool") if key in children), None
+    )
+    key = next((k for k in _ARGUMENTS if k in children), None)
     name = found.names.find(written)
     if name is None or key is None:
         return False
@@ -108,6 +129,26 @@ def read_children(body: Written, found: Found, *, is_ended: bool) -> bool:
         found.add(name, arguments)
         return True
     return False
+
+
+_ARGUMENTS = ("arguments", "parameters", "args", "input", "actioninput", "toolinput")
+
+
+def read_declared(written: Written, found: Found) -> list[tuple[int, int]]:
+    """Add calls in tags of the tools' own names, ``<NAME>arguments</NAME>``; return their spans."""
+    taken: list[tuple[int, int]] = []
+    for tag in islice(_CHILD.finditer(written.mask), 2 * _MOST_CHILDREN):
+        end = written.mask.find(f"</{tag[1]}>", tag.end())
+        if (
+            tag[1] in found.names.specs
+            and end >= 0
+            and tag.start() >= max(taken, default=(0, 0))[1]
+        ):
+            inside = written.part(tag.end(), end)
+            is_call = inside.mask.lstrip().startswith(("{", "<")) or not inside.mask.strip()
+            if is_call and _read_inside(tag[1], inside, found, is_ended=True):
+                taken.append((tag.start(), end + len(tag[1]) + 3))
+    return taken
 
 
 def _children(written: Written) -> list[tuple[str, str]]:
@@ -128,7 +169,9 @@ def read_glm(body: Written, found: Found, *, is_ended: bool) -> bool:
     pieces, tags = _glm_pieces(body)
     if tags[0] == "</arg_key>" and (parts := found.names.split(pieces[0])):
         pieces, tags = [*parts, *pieces[1:]], ["<arg_key>", *tags]  # its opening tag is missing
-    name = found.names.find(pieces[0])
+    while len(tags) > 1 and tags[0] == "<tool_call>" and not pieces[0].strip():
+        pieces, tags = pieces[1:], tags[1:]
+    name = found.names.find(re.sub(r"</?\w{1,20}>", "", pieces[0]))
     if name is None:
         found.has_broken = True
         return True

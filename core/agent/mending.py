@@ -43,7 +43,7 @@ _KEY = re.compile(
     rf"(?:[{_QUOTES}](?P<quoted>[^{_QUOTES}\\\n:：{{}}]{{0,100}})[{_QUOTES}]|(?P<bare>{_BARE_KEY}))"
     rf"{_BLANK}*[:：=]"
 )
-_KEYWORD = re.compile(rf"(?P<bare>[A-Za-z_]\w{{0,99}}){_BLANK}*[=＝](?!=)")
+_KEYWORD = re.compile(rf"(?P<bare>[A-Za-z_]\w{{0,99}}){_BLANK}*(?:[=＝](?!=)|[:：])")
 _COMMENT = r"//|/\*|\#"
 # What follows a quote that ends its string: a quote inside a string has words after it.
 _AFTER: dict[_Inside, str] = {
@@ -52,7 +52,7 @@ _AFTER: dict[_Inside, str] = {
     "array": rf"{_BLANK}*(?:[\]］】]|\Z|{_COMMENT}|[{_COMMAS}]{_BLANK}*"
     rf"(?:[{_QUOTES}\[{{\]］】\d-]|\Z|{_COMMENT}|true|false|null|True|False|None))",
     "call": rf"{_BLANK}*(?:[)）]|\Z|[{_COMMAS}]{_BLANK}*"
-    rf"(?:[A-Za-z_]\w{{0,99}}{_BLANK}*[=＝]|[)）]))",
+    rf"(?:[A-Za-z_]\w{{0,99}}{_BLANK}*[=＝:：]|[)）]))",
 }
 
 
@@ -141,7 +141,10 @@ class _Reader:
             return self._array(depth)
         if mark and mark in _QUOTES:
             return self._string(mark, inside)
-        return self._bare()
+        value = self._bare()
+        if inside == "call" and isinstance(value, str) and value.isascii():
+            raise Refused("a variable is no value")
+        return value
 
     def call(self) -> tuple[list[Any], dict[str, Any]]:
         """Read arguments up to the closing parenthesis."""

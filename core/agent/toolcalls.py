@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.agent import callblocks, calllines, literals
+from core.agent import callblocks, calllines, callxml, literals
 from core.agent.callshapes import MOST_CALLS, Call, Found, Names, read_native, read_value
 from core.agent.written import Written, inner, is_example, is_within, quoted, thoughts
 from core.ports import ToolCall, ToolSpec
@@ -87,6 +87,10 @@ def _scan(written: Written, names: Names, *, is_cut: bool) -> tuple[str, Found]:
         return callblocks.read_objects(body, found, is_ended=False, is_cut=is_cut)
 
     taken = callblocks.read_blocks(written, found, is_cut=is_cut)
+    if not found.calls and not quoted(written):
+        taken += callxml.read_declared(written, found)
+        if not found.calls and callxml.read_children(written, found, is_ended=True):
+            taken.append((written.mask.find("<"), written.mask.rfind(">") + 1))
     if not found.calls:
         taken += calllines.read_react(written, found, read_objects)
     if not found.calls:
@@ -186,7 +190,7 @@ def showable(text: str) -> str:
 
 
 # ReAct's words at the start of a line; a growing line may still become one of them.
-_FRAME_WORDS = ("thought", "action", "final answer", "思考", "行动", "动作")
+_FRAME_WORDS = ("thought", "action", "final answer", "tool:", "思考", "行动", "动作")
 _SUSPICION = re.compile(
     # the markup itself, also where it may just begin
     r"<(?:[|｜/a-zA-Z_]|\Z)|[{｛✿]|```|`{1,2}\Z|\[(?:T|\s{0,8}\Z)|&(?:l|q|#|\Z)"

@@ -329,6 +329,9 @@ UNITS = (
     "Observation:\n", "{a:1,", "a_", "aB",
     '{"name": "plan_follow_up", "arguments": {"reason": "x", ',
     "<tool_call>plan_follow_up<arg_key>a</arg_key><arg_value>b",
+    "### Action\n", "Action:\nplan_follow_up\n", "plan_follow_up<arg_key>", "<plan_follow_up>",
+    "<parameter=a>", "<function plan_follow_up>", "Tool: x\n", "\\n", "plan_follow_up {", "a: {",
+    "Action: plan_follow_up\nAction Input: reason: ",
 )  # fmt: skip
 FRAMES: dict[str, Callable[[str], str]] = {
     "alone": lambda s: s,
