@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.agent import literals, toolcalls
 from core.ports import ToolCall, ToolSpec
+from tests.fakes.thorough import examples
 from tests.fakes.toolcall_forms import FORMS, LAST
 
 TOOLS = (
@@ -84,6 +85,7 @@ def arguments(strings: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, An
 
 @pytest.mark.parametrize("form", FORMS)
 @given(data=st.data(), before=around, after=around)
+@settings(max_examples=examples(25, 300))
 def test_a_valid_call_comes_back_equal_from_every_form(
     form: str, data: st.DataObject, before: str, after: str
 ) -> None:
@@ -154,6 +156,8 @@ def test_a_megabyte_of_hostile_text_is_quick(unit: str) -> None:
         toolcalls.parse(text, (ToolCall("c", "current_time", text),), TOOLS)
         toolcalls.showable(text)
         best_s = min(best_s, time.perf_counter() - started)
+        if best_s < 0.05:
+            break
     assert best_s < 0.1
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from core.agent import literals, mending, schema, toolcalls
 from core.ports import ToolCall, ToolSpec
 from models.llm.visible import VisibleText
+from tests.fakes.thorough import IS_THOROUGH, examples
 from tests.fakes.toolcall_forms import FORMS, LAST, QUOTED
 
 TOOLS = (
@@ -90,7 +91,11 @@ def same(calls: list[tuple[str, dict[str, Any]]], wanted: dict[str, Any]) -> boo
 
 @pytest.mark.parametrize("form", FORMS)
 @given(data=st.data(), before=around, after=around)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    deadline=None,
+    max_examples=examples(25, 500),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 def test_any_call_in_any_text_comes_back_equal(
     form: str, data: st.DataObject, before: str, after: str
 ) -> None:
@@ -103,7 +108,7 @@ def test_any_call_in_any_text_comes_back_equal(
 
 @pytest.mark.parametrize("form", FORMS)
 @given(data=st.data(), before=plain_words)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(12, 200))
 def test_a_stream_cut_at_any_byte_gives_the_call_and_shows_nothing_of_it(
     form: str, data: st.DataObject, before: str
 ) -> None:
@@ -345,8 +350,16 @@ FRAMES: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("frame", FRAMES)
-@pytest.mark.parametrize("unit", UNITS)
+# By default every unit stands alone and in one frame, the frames by turns.
+_HOSTILE = [
+    (frame, unit)
+    for n, unit in enumerate(UNITS)
+    for m, frame in enumerate(FRAMES)
+    if IS_THOROUGH or m in (0, 1 + n % (len(FRAMES) - 1))
+]
+
+
+@pytest.mark.parametrize(("frame", "unit"), _HOSTILE)
 def test_a_hostile_megabyte_is_quick_in_every_frame(frame: str, unit: str) -> None:
     text = FRAMES[frame]((unit * (1_000_000 // len(unit) + 1))[:1_000_000])
     best_s = 9.0
