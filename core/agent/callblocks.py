@@ -20,7 +20,7 @@ _WORD = r"(?:tool_?calls?|function_?calls?|tool_use)"
 TAG = re.compile(
     rf"(?P<plugin><\|action_start\|>\s*<\|plugin\|>)"
     rf"|(?P<interpreter><\|action_start\|>\s*<\|interpreter\|>)"
-    rf"|(?P<block><{_WORD}>|<\|tool_call\|>)"
+    rf"|(?P<block><(?i:{_WORD})>|<\|tool_call\|>)"
     rf"|(?P<mistral>\[TOOL_CALLS?\])"
     rf"|(?P<python><\|(?:python_(?:tag|start)|tool_call_start)\|>)"
     rf"|(?P<deep><{_BAR}tool{_GAP}call{_GAP}begin{_BAR}>|(?=\bfunction<{_BAR}tool{_GAP}sep))"
@@ -30,7 +30,7 @@ TAG = re.compile(
 )
 # What ends a block: its own end tag, or the start of the next one.
 _BLOCK_END = re.compile(
-    rf"<\|(?:action_end|call)\|>|</{_WORD}>|<{_BAR}tool{_GAP}call{_GAP}end{_BAR}>"
+    rf"<\|(?:action_end|call)\|>|</(?i:{_WORD})>|<{_BAR}tool{_GAP}call{_GAP}end{_BAR}>"
 )
 _DEEP_SEPARATOR = re.compile(rf"<{_BAR}tool{_GAP}(?:sep|call{_GAP}argument{_GAP}begin){_BAR}>")
 MARKER = re.compile(

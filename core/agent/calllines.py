@@ -53,6 +53,7 @@ _CALL = re.compile(
 )
 # search_knowledge[dry eye], as in the first paper on ReAct
 _BRACKETED = re.compile(r"([\w.-]{1,100})\s*\[([^\[\]]*)\]")
+_TOOL_LABEL = re.compile(rf"{_EDGE}(?:Tool|工具)", re.IGNORECASE)
 _NAME_AND_OBJECT = re.compile(r"([\w.:-]{1,100}?)[ \t]*[:：]?[ \t]*(?=[{｛])")
 _CALL_LINE = re.compile(r"^(?=[ \t\[]*[A-Za-z_])(?=[^\n]{0,200}[(（])", re.MULTILINE)
 _MORE_CALLS = re.compile(r"[\s)）]*[,;，；\n]?\s*")
@@ -124,6 +125,8 @@ def _read_action(
         read_input(name, written.text[begin:section_end], found)
         return section_end
     given = _ACTION_INPUT.match(written.mask, action.end())
+    if given is None and _TOOL_LABEL.match(written.mask, action.start()):
+        return None  # a tool is described
     is_words = "(" not in line or given is not None
     name = found.names.find(line) or (found.names.mentioned(line) if is_words else None)
     if name is None:

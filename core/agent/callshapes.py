@@ -226,7 +226,7 @@ def read_value(value: object, found: Found, *, is_tagged: bool) -> bool:
             return read_value(data[key], found, is_tagged=is_tagged)
     name_key = next((k for k in _NAME_KEYS if isinstance(data.get(k), str)), None)
     if name_key is None:
-        return _read_keyed(written, found)
+        return _read_keyed(written, found) or _read_inner(data, found)
     key = next((k for k in _ARGUMENT_KEYS if k in data and k != name_key), None)
     name = found.names.find(data[name_key])
     beside = None if key or not name else _beside(written, name, name_key, found.names)
@@ -262,6 +262,15 @@ def _read_keyed(data: Mapping[str, Any], found: Found) -> bool:
         return False
     found.add(written, arguments)
     return True
+
+
+def _read_inner(data: Mapping[str, Any], found: Found) -> bool:
+    """Take a whole call that stands where only its arguments belong."""
+    inside = next((data[k] for k in _ARGUMENT_KEYS if k in data), None)
+    # One level only: the name must stand right there.
+    if not isinstance(inside, dict) or not isinstance(cast("Any", inside).get("name"), str):
+        return False
+    return read_value(cast("object", inside), found, is_tagged=False)
 
 
 def _beside(

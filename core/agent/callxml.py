@@ -14,22 +14,23 @@ from core.agent.written import Written
 
 _DSML = r"(?:[|｜‖]{1,2}DSML[|｜‖]{1,2})?"
 FUNCTION = (
-    rf"<{_DSML}(?:function\s*=|(?:invoke|function|tool_call|tool)\s+name\s*="
+    rf"<{_DSML}(?i:function\s*=|(?:invoke|function|tool_call|tool)\s+name\s*="
     r"|function\s(?=[\w.-]{1,100}>)|funcname>)"
 )
 _NAMED_END = r"(?:\s*=[^<>\n]{0,100})?>"
-END = re.compile(rf"</{_DSML}(?:function|invoke){_NAMED_END}|</tool_call>")
+END = re.compile(rf"</{_DSML}(?:function|invoke){_NAMED_END}|</tool_call>", re.IGNORECASE)
 _OPEN = re.compile(
     rf"""{FUNCTION}\s*["']?(?P<name>[^"'<>\n({{]{{1,200}})["']?"""
     r"""\s*(?:>|\n|(?=[<({])|(?:arg(?:ument)?s|parameters|input)\s*=\s*)"""
 )
-_PARAMETER = re.compile(rf"<{_DSML}parameter(?:\s*=|\s+name\s*=)")
+_PARAMETER = re.compile(rf"<{_DSML}parameter(?:\s*=|\s+name\s*=)", re.IGNORECASE)
 _KEY = re.compile(
     r"""\s*(?P<key>"[^"\n]{1,100}"|'[^'\n]{1,100}'|[^\s<>"']{1,100})"""
     r"""(?:\s+string\s*=\s*["'](?P<is_text>true|false)["'])?"""
     r"""(?:\s+value\s*=\s*"(?P<value>[^"\n]{0,2000})"\s*/?)?[ \t]*(?:>|(?=\n))"""
 )
-_VALUE_END = re.compile(rf"</{_DSML}(?:parameter|function|invoke){_NAMED_END}")
+_VALUE_END = re.compile(rf"</{_DSML}(?:parameter|function|invoke){_NAMED_END}", re.IGNORECASE)
+_CDATA = re.compile(r"\s*<!\[CDATA\[(.*)\]\]>\s*", re.DOTALL)
 _CHILD = re.compile(r"<(\w{1,60})>")
 _MOST_CHILDREN = 16
 _INDENTED_END = re.compile(r"\n[ \t]+\Z")
@@ -76,6 +77,8 @@ def read_parameters(name: str, body: Written, found: Found, *, is_ended: bool) -
 
 def _laid_out(value: str) -> str:
     """Take off the line breaks around a value, and the indentation when its tags are indented."""
+    if data := _CDATA.fullmatch(value):
+        return data[1]
     if _INDENTED_END.search(value):
         value = textwrap.dedent(value.removeprefix("\n").rstrip())
     return value.removeprefix("\n").removesuffix("\n")
@@ -86,13 +89,16 @@ def _read_inside(name: str, inside: Written, found: Found, *, is_ended: bool) ->
     if (given := _elements(name, inside, found)) is not None:
         found.add(name, given)
         return True
+    if "<arg_key>" in inside.mask:
+        glm = Written(f"{name}{inside.text}", f"{name}{inside.mask}")
+        return read_glm(glm, found, is_ended=is_ended)
     brace = inside.mask.find("{")
     if brace < 0:
         if is_ended and not _VALUE_END.sub("", inside.mask).strip():
             found.add(name, {})
         return True
     try:
-        value, _ = found.read(inside.text, brace)
+        value, _ = found.read(inside.text, brace, may_close=int(is_ended))
     except literals.Unreadable:
         return False
     if (given := as_arguments(value)) is not None:
@@ -182,7 +188,8 @@ def read_glm(body: Written, found: Found, *, is_ended: bool) -> bool:
         before, after = tags[n - 1], tags[n] if n < len(tags) else ""
         if not piece.strip():
             continue
-        if after == "</arg_key>" or (after == "<arg_value>" and key is None):
+        is_key = after == "<arg_value>" or before == "<arg_key>"
+        if after == "</arg_key>" or (is_key and key is None):
             key = piece.strip()
         elif key is not None:
             if not after and not is_ended:

@@ -64,7 +64,7 @@ _FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)(?=[^\n]{0,80}\w)")
 # Words after which a call is shown, not made.
 _EXAMPLE = re.compile(
-    r"(?:例如|比如|譬如|示例|样例|例子|举例|形如|类似|(?<![按以用照])的?(?:格式|写法)(?:如下|是|为|说明)?"
+    r"(?:例如|比如|譬如|示例|样例|例子|举例|形如|类似|(?:这样|这么|如下)(?:写|调用|使用)|(?<![按以用照])的?(?:格式|写法)(?:如下|是|为|说明)?"
     r"|for (?:example|instance)|e\.g\.|such as|example|format is|look(?:s|ing)? like)"
     r"[^\n。.!?！？]{0,60}$",
     re.IGNORECASE,

@@ -371,3 +371,20 @@ def test_a_hostile_megabyte_is_quick_in_every_frame(frame: str, unit: str) -> No
         if best_s < 0.05:
             break
     assert best_s < 0.1
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        '{"arguments":',
+        '{"arguments":{"name":"x","function":',
+        '{"function":',
+        '{"tool_calls":[',
+        "[",
+    ],
+)
+@pytest.mark.parametrize("depth", [*range(20, 1000, 70), 3000])
+def test_nesting_is_survived(unit: str, depth: int) -> None:
+    ends = "".join("}" if c == "{" else "]" for c in reversed(unit) if c in "{[")
+    text = f"<tool_call>{unit * depth}1{ends * depth}</tool_call>"
+    assert toolcalls.parse(text, (ToolCall("c", "current_time", text),), TOOLS).calls == ()
