@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from adapters.console.passwords import Passwords
+from adapters.console.recall_desk import RecallDesk
 from adapters.console.site import console_routes
 from adapters.http.server import LOOPBACK
 from bot.settings import Settings
@@ -27,11 +28,14 @@ def routes(
     if telegram is not None:
         found += telegram.routes(service.intake)
     if settings.console.enabled:
+        recalls = RecallDesk(service.store, service.clock, service.desk, settings.console.timezone)
         found += console_routes(
             settings.console,
             accounts=service.desk,
             sessions=service.desk,
             worklist=service.desk,
+            recalls=recalls,
+            attendance=recalls,
             passwords=passwords,
         )
     return found

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from aiohttp import web
 
+from adapters.console.attendance import AttendancePage
 from adapters.console.login import Login
 from adapters.console.passwords import Passwords
 from adapters.console.ports import StaffAccounts, StaffSessions, Worklist
+from adapters.console.recall_ports import Attendance, Recalls
+from adapters.console.recalls import RecallPage
 from adapters.console.session import Doorkeeper
 from adapters.console.settings import ConsoleSettings
 from adapters.console.today import Today
@@ -23,6 +26,8 @@ def console_routes(
     accounts: StaffAccounts,
     sessions: StaffSessions,
     worklist: Worklist,
+    recalls: Recalls,
+    attendance: Attendance,
     passwords: Passwords,
     clock: Clock | None = None,
 ) -> list[web.RouteDef]:
@@ -47,11 +52,30 @@ def console_routes(
         templates=templates,
         clock=clock,
     )
+    recall_page = RecallPage(
+        settings=settings,
+        recalls=recalls,
+        doorkeeper=doorkeeper,
+        templates=templates,
+        clock=clock,
+    )
+    attendance_page = AttendancePage(
+        settings=settings,
+        attendance=attendance,
+        doorkeeper=doorkeeper,
+        templates=templates,
+        clock=clock,
+    )
     return [
         web.get("/console", today.get),
         web.get("/console/tasks", today.tasks),
         web.post("/console/tasks/claim", today.claim),
         web.post("/console/tasks/close", today.close),
+        web.get("/console/recalls", recall_page.get),
+        web.post("/console/recalls/claim", recall_page.claim),
+        web.post("/console/recalls/note", recall_page.note),
+        web.post("/console/recalls/close", recall_page.close),
+        web.get("/console/attendance", attendance_page.get),
         web.post("/console/preferences", today.preferences),
         web.get("/console/login", login.form),
         web.post("/console/login", login.post),

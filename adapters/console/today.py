@@ -17,6 +17,7 @@ from adapters.http.language import Texts, is_large, language_of, remember_prefer
 from adapters.http.pages import html
 from core.clock import Clock
 
+PAGES = ("/console", "/console/recalls", "/console/attendance")
 _SHOWN = 200
 _LONGEST_NOTE = 2_000
 _MINUTE_MS = 60_000
@@ -59,7 +60,7 @@ class Today:
         """Take a task."""
         visit, fields = await self._own_form(request)
         taken = await self._worklist.claim(
-            _task_id(fields), by=visit.staff.staff_id, at_ms=self._clock.now_ms()
+            task_id(fields), by=visit.staff.staff_id, at_ms=self._clock.now_ms()
         )
         return await self._done(request, visit, "" if taken else "console.today.taken")
 
@@ -67,7 +68,7 @@ class Today:
         """Close a task with a note of what was done."""
         visit, fields = await self._own_form(request)
         closed = await self._worklist.close(
-            _task_id(fields),
+            task_id(fields),
             by=visit.staff.staff_id,
             note=fields.get("note", "").strip()[:_LONGEST_NOTE],
             at_ms=self._clock.now_ms(),
@@ -77,7 +78,8 @@ class Today:
     async def preferences(self, request: web.Request) -> web.StreamResponse:
         """Remember language and text size."""
         fields = await read_form(request)
-        redirect = web.HTTPSeeOther("/console")
+        page = fields.get("page", "")
+        redirect = web.HTTPSeeOther(page if page in PAGES else PAGES[0])
         remember_preferences(
             redirect,
             language=fields.get("language"),
@@ -87,13 +89,7 @@ class Today:
         raise redirect
 
     async def _own_form(self, request: web.Request) -> tuple[Visit, dict[str, str]]:
-        visit = await self._doorkeeper.visit(request)
-        if visit is None:
-            raise web.HTTPSeeOther("/console/login")
-        fields = await read_form(request)
-        if not is_own_form(visit, fields.get("form_token", "")):
-            raise Refusal(403)
-        return visit, fields
+        return await own_form(self._doorkeeper, request)
 
     async def _done(
         self, request: web.Request, visit: Visit, notice_key: str
@@ -126,6 +122,7 @@ class Today:
             counts=await self._worklist.counts(),
             notice=say(notice_key) if notice_key else "",
             only_tasks=only_tasks,
+            page=PAGES[0],
             refresh_s=self._settings.refresh_s,
         )
         return html(page, status=status)
@@ -155,7 +152,24 @@ def waiting_time(elapsed_ms: int, say: Texts) -> str:
     return say("console.today.days", n=minutes // (24 * 60))
 
 
-def _task_id(fields: dict[str, str]) -> int:
+async def own_form(doorkeeper: Doorkeeper, request: web.Request) -> tuple[Visit, dict[str, str]]:
+    """Return who posted a form of our own, and its fields.
+
+    Raises:
+        HTTPSeeOther: nobody is logged in.
+        Refusal: the form was not drawn for this session (403).
+    """
+    visit = await doorkeeper.visit(request)
+    if visit is None:
+        raise web.HTTPSeeOther("/console/login")
+    fields = await read_form(request)
+    if not is_own_form(visit, fields.get("form_token", "")):
+        raise Refusal(403)
+    return visit, fields
+
+
+def task_id(fields: dict[str, str]) -> int:
+    """Return the task a form is about; a form without one is refused (400)."""
     value = fields.get("task", "")
     if not (value.isascii() and value.isdigit() and len(value) < 19):
         raise Refusal(400)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 
 from adapters.console.ports import Counts, Staff, StaffSession, StaffTask
+from adapters.console.recall_ports import RecallTask
+from core.followup.report import PlanRow
 
 
 class FakeStaff:
@@ -65,3 +68,38 @@ class FakeWorklist:
 
     async def counts(self) -> Counts:
         return Counts(unanswered=3, dead_letters=1, overdue_follow_ups=0)
+
+
+class FakeRecalls:
+    """`Recalls` and `Attendance` in memory."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, RecallTask] = {}
+        self.outcomes: dict[int, tuple[str, int | None, date, str]] = {}
+        self.plans: list[PlanRow] = []
+
+    async def open_recalls(self, *, limit: int) -> Sequence[RecallTask]:
+        return list(self.tasks.values())[:limit]
+
+    async def claim(self, task_id: int, *, by: int, at_ms: int) -> bool:
+        task = self.tasks.get(task_id)
+        if task is None or task.claimed_by is not None:
+            return False
+        self.tasks[task_id] = replace(task, claimed_by=f"staff {by}")
+        return True
+
+    async def note(self, task_id: int, *, by: int, name: str, words: str, at_ms: int) -> bool:
+        task = self.tasks.get(task_id)
+        if task is None:
+            return False
+        self.tasks[task_id] = replace(task, notes=(*task.notes, f"{name}: {words}"))
+        return True
+
+    async def finish(self, task_id: int, *, outcome, plan_id, day, words, **_by) -> bool:
+        if self.tasks.pop(task_id, None) is None:
+            return False
+        self.outcomes[task_id] = (outcome, plan_id, day, words)
+        return True
+
+    async def plans_due(self, first: date, last: date) -> Sequence[PlanRow]:
+        return [plan for plan in self.plans if first <= plan.due_day <= last]

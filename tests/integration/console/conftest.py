@@ -14,7 +14,7 @@ from adapters.console.settings import ConsoleSettings
 from adapters.console.site import console_routes
 from adapters.http.server import HttpServer
 from core.urgency import Urgency
-from tests.fakes.console_fakes import FakeStaff, FakeWorklist
+from tests.fakes.console_fakes import FakeRecalls, FakeStaff, FakeWorklist
 from tests.fakes.core_fakes import FakeClock
 
 PASSWORD = "正确的 horse battery"
@@ -27,6 +27,7 @@ class Clinic:
     clock: FakeClock
     staff: FakeStaff
     worklist: FakeWorklist
+    recalls: FakeRecalls
     server: HttpServer
 
     @property
@@ -50,7 +51,7 @@ def a_task(task_id: int, **fields) -> StaffTask:
 async def start_clinic() -> tuple[Clinic, Passwords]:
     clock, staff, passwords = FakeClock(), FakeStaff(), Passwords(CHEAP)
     staff.accounts["wang"] = Staff(7, "王护士", passwords.hash(PASSWORD))
-    worklist = FakeWorklist(staff)
+    worklist, recalls = FakeWorklist(staff), FakeRecalls()
     for task in (
         a_task(1),
         a_task(2, kind="emergency", urgency=Urgency.IMMEDIATE, summary=f"突然看不见 {HOSTILE}"),
@@ -68,12 +69,14 @@ async def start_clinic() -> tuple[Clinic, Passwords]:
         accounts=staff,
         sessions=staff,
         worklist=worklist,
+        recalls=recalls,
+        attendance=recalls,
         passwords=passwords,
         clock=clock,
     )
     server = HttpServer("127.0.0.1", 0, routes, shutdown_timeout_s=1)
     await server.start()
-    return Clinic(clock, staff, worklist, server), passwords
+    return Clinic(clock, staff, worklist, recalls, server), passwords
 
 
 @pytest.fixture
