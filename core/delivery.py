@@ -32,6 +32,7 @@ from core.store.outbox import (
     open_rows,
     settle_uncertain,
 )
+from core.store.plans import AboutToSend, hold_back
 from core.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -159,6 +160,8 @@ class Delivery:
         if self._stopping.is_set():
             return row
         now_ms = self._clock.now_ms()
+        if row.kind == "reminder" and await self._held_back(row, now_ms):
+            return None
         mine = await self._store.write(
             begin_sending,
             Attempt(row.id, row.conversation_id, now_ms, now_ms + _SENDING_LEASE_MS),
@@ -170,6 +173,12 @@ class Delivery:
         if result.state != "pending":
             return None
         return replace(row, not_before_ms=result.not_before_ms, attempts=row.attempts + 1)
+
+    async def _held_back(self, row: OutboxRow, now_ms: int) -> bool:
+        detail = self._store.keys.seal_json(TASK_DETAIL, {"why": "unreachable"})
+        return await self._store.write(
+            hold_back, AboutToSend(row.id, row.conversation_id, now_ms, detail)
+        )
 
     async def _call(self, channel: Channel, address: Address, row: OutboxRow) -> SendResult:
         """Make one call and say how it ended; never raises what a channel may raise."""

@@ -59,6 +59,20 @@ def is_quiet(moment: time) -> bool:
     return not QUIET_UNTIL <= moment < QUIET_FROM
 
 
+def out_of_quiet_hours(now_ms: int, zone: str, *, spread: int) -> int:
+    """Return `now_ms`, or a minute of the next morning's first hour when people sleep.
+
+    `spread` keeps a thousand messages from going out at 08:00 sharp.
+    """
+    where = ZoneInfo(zone)
+    local = datetime.fromtimestamp(now_ms / 1000, where)
+    if not is_quiet(local.time()):
+        return now_ms
+    day = local.date() + timedelta(days=1 if local.time() >= QUIET_FROM else 0)
+    opening = datetime.combine(day, QUIET_UNTIL, where).astimezone(UTC)
+    return int((opening + timedelta(minutes=spread % 60, seconds=spread % 59)).timestamp() * 1000)
+
+
 def _local(day: date, minute: int, zone: ZoneInfo) -> datetime:
     """Return a local time that exists: a time skipped by the clocks moves forward."""
     wall = datetime.combine(day, time(minute // 60, minute % 60), zone)

@@ -16,11 +16,21 @@ from core.message import Attachment
 from core.store.dialect import insert_ignore
 from core.store.leases import holders
 from core.store.outbox import OutboxRow
+from core.store.plans import (
+    ContactChange,
+    FollowUpChange,
+    NewFollowUp,
+    NewReminder,
+    change_contact,
+    change_plan,
+    move_to_zone,
+    relay,
+    set_phone,
+)
 from core.store.tables import (
     IS_OPEN_TASK,
     consent,
     conversation,
-    follow_up,
     inbox,
     outbox,
     patient,
@@ -30,6 +40,16 @@ from core.store.tables import (
     timer,
     transcript,
 )
+
+__all__ = [
+    "Completion",
+    "Ended",
+    "Entry",
+    "FollowUpChange",
+    "NewFollowUp",
+    "NewReminder",
+    "complete",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +63,6 @@ class Entry:
     message_id: str | None = None
     verdict_sealed: bytes | None = None
     parts: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NewReminder:
-    """One reminder of a new plan."""
-
-    step: str
-    due_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewFollowUp:
-    """A plan that replaces the conversation's active one, with its reminders."""
-
-    row: dict[str, Any]
-    reminders: tuple[NewReminder, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FollowUpChange:
-    """The patient decided about the active plan: its new state; open reminders are cancelled."""
-
-    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,12 @@ class Completion:
         tasks: rows of the staff worklist.
         follow_up: a plan to start, or a change of the active one.
         reminder_done: id of the reminder this turn has handled.
+        reminder_outcome: how: said, handed to staff, or passed over.
         reminder_again_ms: not handled after all: it is due again at this time.
+        relay_to: conversations that get this reminder too, or instead.
+        new_zone: where the patient is now; what is planned keeps its local day and hour.
+        contact: a step between this chat and another one.
+        phone_sealed: a number that the patient left for staff.
         timers: name and due time of delays to start; None as time cancels one.
         discard: attachments to forget once this is committed (not a row).
         patient_said: what the patient said about their open emergency tasks, for staff to see.
@@ -113,7 +115,12 @@ class Completion:
     tasks: tuple[dict[str, Any], ...] = ()
     follow_up: NewFollowUp | FollowUpChange | None = None
     reminder_done: int | None = None
+    reminder_outcome: str = "said"
     reminder_again_ms: int | None = None
+    relay_to: tuple[int, ...] = ()
+    new_zone: str | None = None
+    contact: ContactChange | None = None
+    phone_sealed: bytes | None = None
     timers: tuple[tuple[str, int | None], ...] = ()
     discard: tuple[Attachment, ...] = ()
     follow_on: tuple[tuple[str, int, bytes], ...] = ()
@@ -187,8 +194,7 @@ def complete(connection: Connection, completions: Sequence[Completion]) -> list[
     for completion in mine:
         if completion.language or completion.zone:
             _update_patient(connection, completion)
-        if completion.follow_up is not None:
-            _change_follow_up(connection, completion)
+        _change_plans(connection, completion)
     _insert(connection, consent, mine, "consents")
     _insert(connection, photo, mine, "photos")
     _insert(connection, staff_task, mine, "tasks")
@@ -304,50 +310,15 @@ def _insert(
         connection.execute(insert_ignore(connection, table), rows)
 
 
-def _change_follow_up(connection: Connection, completion: Completion) -> None:
-    change = completion.follow_up
-    active = (
-        follow_up.c.conversation_id == completion.conversation_id,
-        follow_up.c.state == "active",
-    )
-    ending = change.state if isinstance(change, FollowUpChange) else "replaced"
-    connection.execute(
-        update(reminder)
-        .where(
-            reminder.c.follow_up_id.in_(select(follow_up.c.id).where(*active)),
-            reminder.c.state.in_(("pending", "queued")),
-        )
-        .values(state="cancelled", changed_at_ms=completion.now_ms)
-    )
-    connection.execute(
-        update(follow_up).where(*active).values(state=ending, changed_at_ms=completion.now_ms)
-    )
-    if not isinstance(change, NewFollowUp):
-        return
-    plan_id = connection.execute(
-        follow_up.insert().returning(follow_up.c.id),
-        {
-            **change.row,
-            "conversation_id": completion.conversation_id,
-            "state": "active",
-            "created_at_ms": completion.now_ms,
-            "changed_at_ms": completion.now_ms,
-        },
-    ).scalar_one()
-    if change.reminders:
-        connection.execute(
-            reminder.insert(),
-            [
-                {
-                    "follow_up_id": plan_id,
-                    "conversation_id": completion.conversation_id,
-                    "step": r.step,
-                    "due_at_ms": r.due_at_ms,
-                    "changed_at_ms": completion.now_ms,
-                }
-                for r in change.reminders
-            ],
-        )
+def _change_plans(connection: Connection, c: Completion) -> None:
+    if c.new_zone is not None:
+        move_to_zone(connection, c.conversation_id, c.new_zone, c.now_ms)
+    if c.follow_up is not None:
+        change_plan(connection, c.conversation_id, c.follow_up, c.now_ms)
+    if c.contact is not None:
+        change_contact(connection, c.conversation_id, c.contact, c.now_ms)
+    if c.phone_sealed is not None:
+        set_phone(connection, c.conversation_id, c.phone_sealed)
 
 
 def _set_timers(connection: Connection, completions: Sequence[Completion]) -> None:
@@ -401,7 +372,10 @@ def _finish_reminders(connection: Connection, completions: Sequence[Completion])
             continue
         ending: dict[str, Any] = {"state": "done", "changed_at_ms": c.now_ms}
         if c.reminder_again_ms is not None:
-            ending |= {"state": "pending", "due_at_ms": c.reminder_again_ms}
+            ending |= {"state": "pending", "due_at_ms": c.reminder_again_ms, "wall": None}
+        else:
+            ending |= {"outcome": c.reminder_outcome, "turn_id": c.turn_id}
+        relay(connection, c.reminder_done, c.relay_to, c.now_ms)
         connection.execute(
             update(reminder)
             .where(reminder.c.id == c.reminder_done, reminder.c.state == "queued")

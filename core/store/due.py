@@ -7,13 +7,22 @@ reminder fires once for each time it is due, however many replicas tick.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from core.store.dialect import insert_ignore
-from core.store.tables import IS_TO_COME, conversation, follow_up, inbox, reminder, timer
+from core.store.plans import contacts_of
+from core.store.tables import (
+    IS_TO_COME,
+    channel_link,
+    conversation,
+    follow_up,
+    inbox,
+    reminder,
+    timer,
+)
 
 # One statement's worth; a longer queue is taken in further ticks.
 _BATCH = 500
@@ -107,7 +116,19 @@ def _take(connection: Connection, now_ms: int) -> Due:
 
 @dataclass(frozen=True, slots=True)
 class DueReminder:
-    """A reminder that fires, with the plan it belongs to."""
+    """A reminder that fires, with the plan it belongs to.
+
+    Attributes:
+        id, step, due_at_ms: of the reminder.
+        conversation_id: whose it is.
+        reason, rule_id, urgency, zone, plan_state: of its plan.
+        plan_due_at_ms: when the visit is due.
+        visit_day: the booked day in `zone` (ISO), or None.
+        is_reachable: the platform did not say that the chat is gone.
+        last_inbound_at_ms: when the patient last wrote.
+        same: conversations of the same person elsewhere, which agreed.
+        family: conversations of relatives, which agreed.
+    """
 
     id: int
     step: str
@@ -118,10 +139,45 @@ class DueReminder:
     plan_due_at_ms: int
     zone: str
     plan_state: str
+    conversation_id: int = 0
+    visit_day: str | None = None
+    is_reachable: bool = True
+    last_inbound_at_ms: int | None = None
+    same: tuple[int, ...] = ()
+    family: tuple[int, ...] = ()
 
 
 def reminder_of(connection: Connection, reminder_id: int) -> DueReminder | None:
     """Return a queued reminder, or None when it was cancelled meanwhile."""
+    found = _reminder(connection, reminder_id, reminder.c.state == "queued")
+    if found is None:
+        return None
+    contacts = contacts_of(connection, found.conversation_id)
+    return replace(
+        found,
+        same=tuple(c.contact_id for c in contacts if c.kind == "same"),
+        family=tuple(c.contact_id for c in contacts if c.kind == "family"),
+    )
+
+
+def relayed_of(connection: Connection, query: tuple[int, int]) -> DueReminder | None:
+    """Return a reminder that another chat gets (reminder id, that chat), while both agree to it.
+
+    The chat's own kind is told by where it stands: in `same` or in `family`.
+    """
+    reminder_id, chat = query
+    found = _reminder(connection, reminder_id, reminder.c.state == "done")
+    if found is None:
+        return None
+    mine = [c for c in contacts_of(connection, found.conversation_id) if c.contact_id == chat]
+    return replace(
+        found,
+        same=tuple(c.contact_id for c in mine if c.kind == "same"),
+        family=tuple(c.contact_id for c in mine if c.kind == "family"),
+    )
+
+
+def _reminder(connection: Connection, reminder_id: int, is_wanted: Any) -> DueReminder | None:
     row = connection.execute(
         select(
             reminder.c.id,
@@ -133,9 +189,14 @@ def reminder_of(connection: Connection, reminder_id: int) -> DueReminder | None:
             follow_up.c.due_at_ms,
             follow_up.c.zone,
             follow_up.c.state,
+            reminder.c.conversation_id,
+            follow_up.c.visit_day,
+            func.coalesce(channel_link.c.active, True),
+            channel_link.c.last_inbound_at_ms,
         )
         .join(follow_up, follow_up.c.id == reminder.c.follow_up_id)
-        .where(reminder.c.id == reminder_id, reminder.c.state == "queued")
+        .outerjoin(channel_link, channel_link.c.conversation_id == reminder.c.conversation_id)
+        .where(reminder.c.id == reminder_id, is_wanted)
     ).one_or_none()
     return DueReminder(*row) if row else None
 

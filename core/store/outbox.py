@@ -13,7 +13,17 @@ from typing import Literal
 
 from sqlalchemy import Connection, and_, bindparam, func, select, update
 
-from core.store.tables import IS_UNSENT, channel_link, conversation, outbox, staff_task
+from core.store.plans import contacts_of, relay
+from core.store.tables import (
+    IS_UNSENT,
+    channel_link,
+    conversation,
+    outbox,
+    reminder,
+    staff_task,
+    transcript,
+)
+from core.urgency import Urgency, staff_within_ms
 
 Ending = Literal["sent", "pending", "unknown", "dead"]
 
@@ -150,7 +160,7 @@ def _tell_staff(connection: Connection, result: SendResult) -> None:
     conversation_id = connection.execute(
         select(outbox.c.conversation_id).where(outbox.c.id == result.row_id)
     ).scalar_one()
-    if result.task_sealed is not None:
+    if result.task_sealed is not None and not _relayed(connection, conversation_id, result):
         connection.execute(
             staff_task.insert(),
             {
@@ -160,6 +170,7 @@ def _tell_staff(connection: Connection, result: SendResult) -> None:
                 "detail_sealed": result.task_sealed,
                 "created_at_ms": result.now_ms,
                 "changed_at_ms": result.now_ms,
+                "deadline_ms": result.now_ms + staff_within_ms(Urgency.SAME_DAY),
             },
         )
     if result.unlink:
@@ -168,6 +179,30 @@ def _tell_staff(connection: Connection, result: SendResult) -> None:
             .where(channel_link.c.conversation_id == conversation_id)
             .values(active=False)
         )
+
+
+def _relayed(connection: Connection, conversation_id: int, result: SendResult) -> bool:
+    """Send a reminder that did not arrive to the patient's other chat; False without one.
+
+    Either way the plan shows who has it now: the other chat, or staff.
+    """
+    reminder_id = connection.execute(
+        select(reminder.c.id)
+        .join(transcript, transcript.c.turn_id == reminder.c.turn_id)
+        .join(outbox, outbox.c.transcript_id == transcript.c.id)
+        .where(
+            outbox.c.id == result.row_id,
+            outbox.c.kind == "reminder",
+            reminder.c.conversation_id == conversation_id,
+        )
+    ).scalar()
+    if reminder_id is None:
+        return False
+    others = [c.contact_id for c in contacts_of(connection, conversation_id) if c.kind == "same"]
+    if relay(connection, reminder_id, others, result.now_ms):
+        return True
+    connection.execute(update(reminder).where(reminder.c.id == reminder_id).values(outcome="staff"))
+    return False
 
 
 def open_rows(connection: Connection, limit: int) -> list[Addressed]:

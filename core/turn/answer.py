@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from core.followup.cadence import STANDARD
+from core.followup.calendar import ALWAYS_OPEN, OpenDays
+from core.followup.plan import PlanProposal
 from core.message import Attachment, Inbound, Language
 from core.reply import Reply
-from core.store.completion import FollowUpChange, NewFollowUp
+from core.store.plans import ContactChange, FollowUpChange, NewFollowUp
 from core.turn.state import DialogState
 
 _ONE_ALERT_PER_MS = 3_600_000
@@ -29,6 +32,14 @@ class Answer:
         can_alert: staff have chats in which emergencies are announced.
         alerting: which of `tasks` are to be announced, by position.
         patient_said: what the patient said about their open emergency, for staff to see.
+        wished: the follow-up that this turn led to, offered at its end.
+        arm: cadence of a plan that begins now.
+        open_days: of the clinic.
+        window_ms: how long after a message the channel lets us write first; None = always.
+        reminder_outcome: what became of the reminder: said, staff or passed.
+        relay_to: conversations that get it too, or instead.
+        new_zone: the patient says where they are.
+        phone: a number they left.
         pressed: (label, action) of the buttons that were on offer when the turn began.
     """
 
@@ -50,7 +61,16 @@ class Answer:
     patient_said: str | None = None
     follow_up: NewFollowUp | FollowUpChange | None = None
     reminder_done: int | None = None
+    reminder_outcome: str = "said"
     reminder_again_ms: int | None = None
+    relay_to: tuple[int, ...] = ()
+    wished: PlanProposal | None = None
+    arm: str = STANDARD
+    open_days: OpenDays = ALWAYS_OPEN
+    window_ms: int | None = None
+    new_zone: str | None = None
+    contact: ContactChange | None = None
+    phone: str | None = None
     discard: list[Attachment] = field(default_factory=list[Attachment])
     follow_on: list[Inbound] = field(default_factory=list[Inbound])
     timers: list[tuple[str, int | None]] = field(default_factory=list[tuple[str, int | None]])

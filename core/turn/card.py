@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from core.followup.ladder import out_of_quiet_hours
 from core.interview.slots import load
 from core.interview.understand import normalise, understand
 from core.message import Language
@@ -23,18 +24,20 @@ from core.triage.cards import (
 )
 from core.triage.verdict import Verdict, from_json, to_json
 from core.turn.answer import Answer
-from core.turn.followups import out_of_quiet_hours
 from core.turn.state import DialogState
 from core.urgency import Urgency
 
 FIRST_AID = "first_aid"
 ARRIVAL = "arrival"
 NO_ARRIVAL = "no_arrival"
-TIMERS = (FIRST_AID, ARRIVAL, NO_ARRIVAL)
+UNANSWERED = "unanswered"
+TIMERS = (FIRST_AID, ARRIVAL, NO_ARRIVAL, UNANSWERED)
 
 _FIRST_AID_AFTER_MS = 5 * 60_000  # specification §2.2
 _ARRIVAL_AFTER_MS = 2 * 3_600_000
 _STAFF_AFTER_MS = 2 * 3_600_000
+# Nobody pressed anything: a person calls (specification §4).
+_UNANSWERED_AFTER_MS = {Urgency.IMMEDIATE: 2 * 3_600_000, Urgency.SAME_DAY: 24 * 3_600_000}
 # A card is talked about for so long; afterwards "I will go later" means something else.
 _OPEN_FOR_MS = 48 * 3_600_000
 _DISTRESS_FOR_MS = 24 * 3_600_000
@@ -82,6 +85,9 @@ def emergency(answer: Answer, verdict: Verdict, language: Language, place: str |
             open_person=_person(answer),
             refused=False,
         )
+        if verdict.urgency in _UNANSWERED_AFTER_MS:
+            due_ms = answer.now_ms + _UNANSWERED_AFTER_MS[verdict.urgency]
+            answer.timers.append((UNANSWERED, due_ms))
     answer.tell_staff(
         "emergency",
         str(verdict.urgency),
@@ -129,13 +135,13 @@ def on_timer(answer: Answer, name: str) -> None:
         answer.timers.append((NO_ARRIVAL, answer.now_ms + _STAFF_AFTER_MS))
         buttons = (_buttons(answer.language, "seen", "not_seen", "staff"),)
         answer.say(say("question", text(answer.language, "turn.arrival"), buttons=buttons))
-    elif name == NO_ARRIVAL and state.open_urgency:
+    elif name in (NO_ARRIVAL, UNANSWERED) and state.open_urgency:
         answer.outcome = "handed"
         answer.tell_staff(
             "emergency",
             state.open_urgency,
-            alert=(NO_ARRIVAL,),
-            why="no_arrival",
+            alert=(name,),
+            why=name,
             **_rests_on(state),
         )
     else:
@@ -234,7 +240,7 @@ def _settle(answer: Answer, how: ConfirmAnswer, place: str | None) -> None:
 
 def _on_open_card(answer: Answer, verb: str, place: str | None) -> None:
     answer.patient_said = verb
-    answer.timers += [(ARRIVAL, None), (NO_ARRIVAL, None)]
+    answer.timers += [(ARRIVAL, None), (NO_ARRIVAL, None), (UNANSWERED, None)]
     if verb in ("going", "arrived"):
         due_ms = answer.now_ms + _ARRIVAL_AFTER_MS
         awake_ms = out_of_quiet_hours(due_ms, answer.zone, spread=answer.now_ms // 60_000)

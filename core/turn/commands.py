@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 from core.followup.plan import show_date
 from core.message import Language
 from core.reply import Bullets, Button, Reply, Text, paragraph, say
-from core.store.completion import FollowUpChange
 from core.store.due import Planned
 from core.texts import text
 from core.turn import card, consent
 from core.turn.answer import Answer
+from core.turn.reminders import on_link_button, set_zone, stop
 from core.turn.words import Command
 
 _REFERRAL_CHARACTERS = 64
@@ -50,7 +50,11 @@ def run(answer: Answer, command: Command, *, consent_required: bool, plans: list
         case "reminders":
             answer.say(reminders(answer, plans))
         case "stop":
-            stop_reminders(answer)
+            stop(answer)
+        case "zone":
+            set_zone(answer, command.argument)
+        case "unlink":
+            on_link_button(answer, "end")
         case _:
             answer.say(say("notice", text(language, "turn.unknown_command")))
 
@@ -88,15 +92,6 @@ def set_language(answer: Answer, language: Language) -> None:
     answer.language = language
     answer.remember(language=language, language_chosen=True)
     answer.say(say("notice", text(language, "turn.lang_done")))
-
-
-def stop_reminders(answer: Answer) -> None:
-    """Stop every reminder at once; questions are answered as before."""
-    answer.follow_up = FollowUpChange("stopped")
-    answer.remember(opted_out=True, proposal=None)
-    if answer.state.granted("reminders"):
-        consent.record(answer, "reminders", granted=False)
-    answer.say(say("notice", text(answer.language, "plan.stopped")))
 
 
 def reminders(answer: Answer, plans: list[Planned]) -> Reply:

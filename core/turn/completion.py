@@ -19,12 +19,15 @@ from core.split import numbered_buttons, split
 from core.store.completion import Completion, Entry
 from core.store.history import PATIENT_BODY, SERVICE_BODY
 from core.store.keyring import Keyring
+from core.store.plans import FollowUpChange, NewFollowUp
 from core.turn.answer import Answer
 from core.turn.state import to_json as state_to_json
+from core.urgency import Urgency, staff_within_ms
 
 STATE = "conversation.state"
 READING = "photo.reading"
 VERDICT = "transcript.verdict"
+PHONE = "patient.phone"
 
 _BLOB = re.compile(r"[0-9a-f]{64}")
 
@@ -79,13 +82,19 @@ def to_completion(
                 "detail_sealed": keys.seal_json(TASK_DETAIL, detail),
                 "created_at_ms": answer.now_ms,
                 "changed_at_ms": answer.now_ms,
+                "deadline_ms": answer.now_ms + staff_within_ms(Urgency(urgency)),
                 "alert_due_ms": answer.now_ms if number in answer.alerting else None,
             }
             for number, (kind, urgency, detail) in enumerate(answer.tasks)
         ),
         patient_said=answer.patient_said,
-        follow_up=answer.follow_up,
+        follow_up=_sealed_plan(keys, answer.follow_up),
         reminder_done=answer.reminder_done,
+        reminder_outcome=answer.reminder_outcome,
+        relay_to=answer.relay_to,
+        new_zone=answer.new_zone,
+        contact=answer.contact,
+        phone_sealed=keys.seal_json(PHONE, answer.phone) if answer.phone else None,
         reminder_again_ms=answer.reminder_again_ms,
         timers=tuple(answer.timers),
         discard=tuple(answer.discard),
@@ -94,6 +103,21 @@ def to_completion(
             for m in answer.follow_on
         ),
     )
+
+
+def _sealed_plan(
+    keys: Keyring, change: NewFollowUp | FollowUpChange | None
+) -> NewFollowUp | FollowUpChange | None:
+    """Return the change with its private parts sealed into columns."""
+    if change is None or not change.private:
+        return change
+    columns = {
+        f"{name}_sealed": keys.seal_json(f"follow_up.{name}", value)
+        for name, value in change.private.items()
+    }
+    if isinstance(change, NewFollowUp):
+        return replace(change, row={**change.row, **columns}, private={})
+    return replace(change, columns={**change.columns, **columns}, private={})
 
 
 def _photo(keys: Keyring, row: dict[str, Any]) -> dict[str, Any]:

@@ -45,12 +45,15 @@ class DialogState:
         language_chosen: the language was chosen, not recognised; words do not change it.
         offered: (label, action) of the buttons last shown, for people who type them.
         proposal: follow-up that was proposed and not answered yet, as JSON, or None.
-        awaiting: ``plan_date`` (or ``plan_date_again``) while we wait for a date in free text.
+        awaiting: what free text is expected to be: ``plan_date`` (or ``plan_date_again``),
+            ``plan_place``, ``plan_result``, ``phone``; None = nothing.
         facts: (kind, words) about health as the patient told them (`core.agent.summary`); they
             outlive `recent`.
         seen_language_hint: platform's hint, used before the first words.
         referred_by: payload of the deep link that brought the patient, or "".
         opted_out: the patient stopped reminders.
+        planned: a follow-up was agreed on, so that words about a visit may be about it.
+        linking: hash of the code with which another chat asked to share its reminders, or "".
         told_model_down_at_ms: when we last said that the model is down.
     """
 
@@ -78,6 +81,8 @@ class DialogState:
     facts: tuple[tuple[str, str], ...] = ()
     referred_by: str = ""
     opted_out: bool = False
+    planned: bool = False
+    linking: str = ""
     told_model_down_at_ms: int = 0
 
     def with_exchange(self, author: str, text: str) -> DialogState:

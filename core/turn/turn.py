@@ -13,7 +13,10 @@ from typing import Any, Protocol
 
 from core.clock import Clock
 from core.dispatch import TurnInput
+from core.followup.cadence import arm_of
+from core.followup.calendar import ALWAYS_OPEN, OpenDays
 from core.followup.plan import propose
+from core.followup.risk import modifiers
 from core.gather import Event, Waiting, from_json, to_json
 from core.interview import known
 from core.interview.consult import ConsultState, Step, advance, after_reading, reask
@@ -25,13 +28,14 @@ from core.ports import Blobs, Channel, FundusReader
 from core.reading import Reading
 from core.reply import say
 from core.store.completion import Completion
-from core.store.due import DueReminder, Planned, planned, reminder_of
+from core.store.due import DueReminder, Planned, planned, relayed_of, reminder_of
+from core.store.plans import Plan, latest_plan, offered
 from core.store.store import Store
 from core.texts import text
 from core.triage.cards import SELF_HARM
 from core.triage.engine import UNCLEAR, ContextLine, assess
 from core.triage.verdict import to_json as verdict_to_json
-from core.turn import card, commands, consent, followups, why
+from core.turn import card, commands, consent, followups, reminders, why
 from core.turn.answer import Answer
 from core.turn.completion import STATE, to_completion
 from core.turn.photos import Sent, is_picture, read_all, worst
@@ -69,6 +73,9 @@ class TurnSettings:
         consent_required: ask before anything medical; off only for trials without real patients.
         emergency_place: nearest eye emergency department, shown on the cards, or None.
         alert_staff: emergencies are announced in staff chats too (`core.alerts`).
+        open_days: when the clinic is open.
+        arms: cadences of reminders to compare (`core.followup.cadence`); fewer than two = none.
+        arms_seed: of this comparison.
     """
 
     language: Language = "zh-Hans"
@@ -76,6 +83,9 @@ class TurnSettings:
     consent_required: bool = True
     emergency_place: str | None = None
     alert_staff: bool = False
+    open_days: OpenDays = ALWAYS_OPEN
+    arms: tuple[str, ...] = ()
+    arms_seed: str = ""
 
 
 _Message = tuple[Waiting, Inbound]
@@ -135,8 +145,12 @@ class TurnHandler:
             state.zone or self._settings.zone,
             state.offered,
             self._settings.alert_staff,
+            arm=arm_of(turn.conversation_id, self._settings.arms, self._settings.arms_seed),
+            open_days=self._settings.open_days,
         )
         channel = self._channels.get((turn.address.channel, turn.address.account))
+        if channel is not None:
+            answer.window_ms = channel.capabilities.proactive_window_ms
         if turn.given_up:
             self._give_up(answer, turn)
         elif isinstance(turn.messages[0].what, Event):
@@ -146,9 +160,14 @@ class TurnHandler:
                 await self._on_messages(answer, turn, channel)
         else:
             await self._on_messages(answer, turn, channel)
+        if answer.wished is not None:
+            followups.offer(answer, await self._plan(turn))
         return to_completion(
             self._store.keys, answer, turn, lease_token, channel, dead=turn.given_up
         )
+
+    async def _plan(self, turn: TurnInput) -> Plan | None:
+        return await self._store.read(latest_plan, turn.conversation_id)
 
     def _state(self, turn: TurnInput) -> DialogState:
         if turn.state_sealed is None:
@@ -166,7 +185,10 @@ class TurnHandler:
     async def _on_event(self, answer: Answer, turn: TurnInput, event: Event) -> None:
         if event.name == "reminder":
             due: DueReminder | None = await self._store.read(reminder_of, event.ref)
-            followups.remind(answer, due)
+            reminders.remind(answer, due)
+        elif event.name == "relay":
+            relayed = await self._store.read(relayed_of, (event.ref, turn.conversation_id))
+            reminders.relayed(answer, relayed)
         else:
             card.on_timer(answer, event.name)
 
@@ -187,15 +209,23 @@ class TurnHandler:
             or consent.typed_answer(heard.words, answer.state)
             or card.typed_confirm(heard.words, answer.state)
             or followups.typed_answer(heard.words, answer.state)
+            or reminders.typed_command(heard.words)
         )
         command = None if button else command_of(heard.words)
         if command is not None:
             plans: list[Planned] = []
             if command.name == "reminders":
                 plans = await self._store.read(planned, turn.conversation_id)
-            commands.run(
-                answer, command, consent_required=self._settings.consent_required, plans=plans
-            )
+            if command.name == "resume":
+                reminders.resume(answer, await self._plan(turn))
+            elif command.name == "link":
+                query = (reminders.code_hash(command.argument), answer.now_ms)
+                kind = await self._store.read(offered, query) if command.argument else None
+                reminders.on_link(answer, kind, command.argument)
+            else:
+                commands.run(
+                    answer, command, consent_required=self._settings.consent_required, plans=plans
+                )
             return
         if button is not None:
             await self._on_button(answer, turn, button, channel)
@@ -238,7 +268,9 @@ class TurnHandler:
             case "plan":
                 followups.on_plan_button(answer, action)
             case "remind":
-                followups.on_reminder_button(answer, action)
+                reminders.on_button(answer, action, await self._plan(turn))
+            case "link":
+                reminders.on_link_button(answer, action.rpartition(":")[2])
             case "ask":
                 self._advance(answer, "", action)
             case "staff":
@@ -374,11 +406,24 @@ class TurnHandler:
             answer.outcome = "refused"
             answer.say(say("notice", text(answer.language, "turn.too_long")))
             return
-        if answer.state.awaiting and followups.on_date(answer, heard.words):
+        if await self._about_a_visit(answer, turn, heard.words):
             return
         await self._words(answer, turn, heard.words, channel)
         if heard.other_attachments:
             answer.say(say("notice", text(answer.language, "turn.only_text_and_photos")))
+
+    async def _about_a_visit(self, answer: Answer, turn: TurnInput, words: str) -> bool:
+        """Take words about a planned visit; False when they are about something else."""
+        action = reminders.spoken_answer(words, answer.state)
+        is_visit = followups.is_about_a_visit(answer, words)
+        if action is None and not is_visit:
+            return False
+        plan = await self._plan(turn)
+        if is_visit and followups.on_words(answer, words, plan):
+            return True
+        if action is not None:
+            reminders.on_button(answer, action, plan)
+        return action is not None
 
     async def _photos(self, answer: Answer, heard: _Heard, channel: Channel | None) -> None:
         readings = await read_all(
@@ -463,9 +508,22 @@ class TurnHandler:
         if result.assessment is not None:
             self._assessed(answer, result.assessment)
         is_asking = result.state is not None and result.state.pending is not None
-        proposal = None if is_asking else propose(reading, result.assessment)
+        proposal = (
+            None
+            if is_asking
+            else propose(
+                reading, result.assessment, modifiers=self._risk(answer, result.assessment)
+            )
+        )
         if proposal is not None:
             followups.propose(answer, proposal)
+
+    def _risk(self, answer: Answer, assessment: Assessment | None) -> frozenset[str]:
+        """Return what is known about the person and makes a visit due sooner."""
+        person = assessment.slots.get("person", "self") if assessment else "self"
+        slots = known.for_triage(answer.state.known, person, load(), answer.now_ms)
+        said = [words for _, words in answer.state.facts] if person == "self" else []
+        return modifiers(slots, said)
 
     def _assessed(self, answer: Answer, assessment: Assessment) -> None:
         """Keep an assessment with the turn; an urgent one is open until a doctor was seen."""

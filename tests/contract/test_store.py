@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select, update
 
 from core.dispatch import event_of
+from core.followup.walltime import moment_ms
+from core.gather import Event
 from core.store import due, inbox, leases, outbox, tables
 from core.store.completion import (
     Completion,
@@ -23,7 +27,19 @@ from core.store.inbox import NewMessage
 from core.store.keyring import Keyring
 from core.store.leases import ClaimRequest, Postponement, Renewal
 from core.store.outbox import Attempt, SendResult, UncertainPolicy
+from core.store.plans import (
+    AboutToSend,
+    ContactChange,
+    Recomputed,
+    hold_back,
+    latest_plan,
+    offered,
+    recompute,
+    set_zone_data,
+    zone_data,
+)
 from core.store.store import Store
+from core.store.tables import reminder, staff_task
 from migrations import upgrade
 from migrations.schema import create
 
@@ -251,7 +267,7 @@ async def _with_plan(store: Store, *due_at_ms: int) -> leases.Lease:
     first = await store.write(inbox.ingest, a_message())
     assert first.lease is not None
     turn = a_completion(
-        first.lease, first.inbox_id or 0, follow_up=a_plan(*due_at_ms), release=False
+        first.lease, first.inbox_id or 0, follow_up=a_plan(*due_at_ms), replies=0, release=False
     )
     await store.write(complete, turn)
     return first.lease
@@ -289,10 +305,194 @@ async def test_stopping_cancels_every_open_reminder(store: Store) -> None:
 async def test_a_new_plan_replaces_the_old_one(store: Store) -> None:
     lease = await _with_plan(store, NOW + 1_000)
     message = await store.write(inbox.ingest, a_message("2", sequence=2, lease=False))
-    turn = a_completion(lease, message.inbox_id or 0, follow_up=a_plan(NOW + 5_000))
+    plan = replace(a_plan(NOW + 5_000), row={**a_plan().row, "set_by": "clinician"})
+    turn = a_completion(lease, message.inbox_id or 0, follow_up=plan)
     await store.write(complete, turn)
     assert (await store.write(due.take_due, NOW + 2_000)).count == 0
     assert (await store.write(due.take_due, NOW + 5_000)).count == 1
+
+
+@pytest.mark.parametrize(
+    ("urgency", "due_in_ms", "kept"),
+    [
+        ("2_weeks", 20_000, "old"),
+        ("routine", 5_000, "old"),
+        ("2_weeks", 5_000, "new"),
+        ("24_48h", 20_000, "new"),
+    ],
+)
+async def test_a_rules_plan_never_postpones(
+    store: Store, urgency: str, due_in_ms: int, kept: str
+) -> None:
+    lease = await _with_plan(store, NOW + 1_000)
+    message = await store.write(inbox.ingest, a_message("2", sequence=2, lease=False))
+    row = {**a_plan().row, "urgency": urgency, "due_at_ms": NOW + due_in_ms}
+    turn = a_completion(
+        lease, message.inbox_id or 0, follow_up=NewFollowUp(row, (NewReminder("due", NOW + 500),))
+    )
+    await store.write(complete, turn)
+    plan = await store.read(latest_plan, lease.conversation_id)
+    assert plan is not None
+    assert plan.due_at_ms == NOW + (10_000 if kept == "old" else due_in_ms)
+    assert (await store.write(due.take_due, NOW + 600)).count == (0 if kept == "old" else 1)
+
+
+async def test_the_hour_stays_when_the_patient_travels_and_when_zones_change(store: Store) -> None:
+    plan = NewFollowUp(
+        a_plan().row,
+        (
+            NewReminder(
+                "due", _moment("2027-03-01T09:30:00", "Asia/Shanghai"), "2027-03-01T09:30:00"
+            ),
+            NewReminder("staff_call", NOW + 7_200_000),
+        ),
+    )
+    first = await store.write(inbox.ingest, a_message())
+    assert first.lease is not None
+    turn = a_completion(first.lease, first.inbox_id or 0, follow_up=plan, release=False)
+    await store.write(complete, turn)
+    moved = await store.write(inbox.ingest, a_message("2", sequence=2, lease=False))
+    there = a_completion(first.lease, moved.inbox_id or 0, new_zone="Europe/Berlin")
+    await store.write(complete, there)
+    rows = await store.read(due.planned, None)
+    assert [r.due_at_ms for r in rows] == [
+        NOW + 7_200_000,
+        _moment("2027-03-01T09:30:00", "Europe/Berlin"),
+    ]
+    assert (await store.write(recompute, 0)) == Recomputed(None, 0)
+    await store.write(_shift, rows[1].id)  # as if computed with older zone data
+    assert (await store.write(recompute, 0)) == Recomputed(None, 1)
+    assert await store.read(due.planned, None) == rows
+    await store.write(set_zone_data, "2026c")
+    await store.write(set_zone_data, "2026d")
+    assert await store.read(zone_data, None) == "2026d"
+
+
+def _moment(wall: str, zone: str) -> int:
+    return moment_ms(datetime.fromisoformat(wall), zone)
+
+
+def _shift(connection: Connection, ids: Sequence[int]) -> list[None]:
+    for reminder_id in ids:
+        connection.execute(
+            update(reminder)
+            .where(reminder.c.id == reminder_id)
+            .values(due_at_ms=reminder.c.due_at_ms + 3_600_000)
+        )
+    return [None] * len(ids)
+
+
+async def _two_chats(store: Store, kind: str) -> tuple[leases.Lease, leases.Lease]:
+    """Return the leases of two chats that agreed on sharing the first one's reminders."""
+    mine = await _with_plan(store, NOW + 1_000)
+    other = await store.write(inbox.ingest, a_message(chat="other"))
+    assert other.lease is not None
+    offer = await store.write(inbox.ingest, a_message("2", sequence=2, lease=False))
+    change = ContactChange("offer", kind, "hash", NOW + 60_000)
+    await store.write(
+        complete, a_completion(mine, offer.inbox_id or 0, contact=change, replies=0, release=False)
+    )
+    assert await store.read(offered, ("hash", NOW)) == kind
+    assert await store.read(offered, ("hash", NOW + 60_000)) is None
+    accept = ContactChange("accept", code_hash="hash")
+    await store.write(
+        complete,
+        a_completion(other.lease, other.inbox_id or 0, contact=accept, replies=0, release=False),
+    )
+    assert await store.read(offered, ("hash", NOW)) is None, "a code works once"
+    return mine, other.lease
+
+
+async def test_a_reminder_goes_to_chats_that_both_sides_agreed_on(store: Store) -> None:
+    mine, other = await _two_chats(store, "family")
+    await store.write(due.take_due, NOW + 1_500)
+    (waiting,) = await store.read(leases.pending_of, mine.conversation_id)
+    reminder_id = event_of(waiting.message_id).ref
+    found = await store.read(due.reminder_of, reminder_id)
+    assert found is not None
+    assert found.family == (other.conversation_id,)
+    said = a_completion(
+        mine, waiting.id, reminder_done=reminder_id, relay_to=found.family, release=False
+    )
+    await store.write(complete, said)
+    (event,) = await store.read(leases.pending_of, other.conversation_id)
+    assert event_of(event.message_id) == Event("relay", reminder_id)
+    relayed = await store.read(due.relayed_of, (reminder_id, other.conversation_id))
+    assert relayed is not None
+    assert relayed.family == (other.conversation_id,)
+    end = await store.write(inbox.ingest, a_message("3", sequence=3, lease=False))
+    change = ContactChange("end")
+    await store.write(complete, a_completion(mine, end.inbox_id or 0, contact=change))
+    ended = await store.read(due.relayed_of, (reminder_id, other.conversation_id))
+    assert ended is not None
+    assert (ended.same, ended.family) == ((), ())
+
+
+async def _said(store: Store, lease: leases.Lease) -> tuple[int, int]:
+    """Say the reminder that is due; return its id and its outbox row."""
+    await store.write(due.take_due, NOW + 1_500)
+    (waiting,) = await store.read(leases.pending_of, lease.conversation_id)
+    reminder_id = event_of(waiting.message_id).ref
+    entry = Entry("service", "reminder", b"sealed", NOW, parts=(b"part",))
+    turn = a_completion(lease, waiting.id, reminder_done=reminder_id, release=False)
+    ended = await store.write(complete, replace(turn, entries=(entry,)))
+    (row,) = ended.rows
+    return reminder_id, row.id
+
+
+async def test_a_reminder_that_cannot_arrive_goes_to_the_other_chat_instead_of_staff(
+    store: Store,
+) -> None:
+    mine, other = await _two_chats(store, "same")
+    reminder_id, row_id = await _said(store, mine)
+    await store.write(outbox.begin_sending, Attempt(row_id, mine.conversation_id, NOW, NOW))
+    dead = SendResult(row_id, "dead", NOW, error="refused", task_sealed=b"x", unlink=True)
+    await store.write(outbox.finish_sending, dead)
+    (event,) = await store.read(leases.pending_of, other.conversation_id)
+    assert event_of(event.message_id) == Event("relay", reminder_id)
+    assert await count(store, staff_task) == 0
+
+
+async def test_without_another_chat_a_reminder_that_cannot_arrive_goes_to_staff(
+    store: Store,
+) -> None:
+    mine = await _with_plan(store, NOW + 1_000)
+    _, row_id = await _said(store, mine)
+    await store.write(outbox.begin_sending, Attempt(row_id, mine.conversation_id, NOW, NOW))
+    dead = SendResult(row_id, "dead", NOW, error="refused", task_sealed=b"x")
+    await store.write(outbox.finish_sending, dead)
+    assert await count(store, staff_task) == 1
+    assert await count(store, reminder, reminder.c.outcome == "staff") == 1
+
+
+async def test_a_reminder_that_waited_into_the_night_is_due_again_in_the_morning(
+    store: Store,
+) -> None:
+    mine = await _with_plan(store, NOW + 1_000)
+    _, row_id = await _said(store, mine)
+    noon = _moment("2027-01-20T12:00:00", "Asia/Shanghai")
+    night = _moment("2027-01-20T22:30:00", "Asia/Shanghai")
+    about = AboutToSend(row_id, mine.conversation_id, noon, b"detail")
+    assert await store.write(hold_back, about) is False
+    assert await store.write(hold_back, replace(about, now_ms=night)) is True
+    assert await count(store, tables.outbox) == 0
+    (again,) = await store.read(due.planned, None)
+    morning = _moment("2027-01-21T08:00:00", "Asia/Shanghai")
+    assert morning <= again.due_at_ms < morning + 3_600_000
+    assert (await store.write(due.take_due, morning + 3_600_000)).count == 1
+
+
+async def test_a_reminder_on_its_way_is_taken_back_when_the_plan_was_stopped(store: Store) -> None:
+    mine = await _with_plan(store, NOW + 1_000)
+    _, row_id = await _said(store, mine)
+    stop = await store.write(inbox.ingest, a_message("2", sequence=2, lease=False))
+    change = FollowUpChange("stopped")
+    await store.write(complete, a_completion(mine, stop.inbox_id or 0, follow_up=change, replies=0))
+    noon = _moment("2027-01-20T12:00:00", "Asia/Shanghai")
+    about = AboutToSend(row_id, mine.conversation_id, noon, b"detail")
+    assert await store.write(hold_back, about) is True
+    assert await count(store, tables.outbox) == 0
+    assert await store.read(due.count_pending, None) == 0
 
 
 async def test_a_timer_fires_once_and_can_be_cancelled(store: Store) -> None:
