@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from bot import log
+from bot import followup_rules, log
 from bot.settings import Settings
 from core.errors import ConfigError
 from core.ports import Health
@@ -80,7 +80,7 @@ def run_doctor(settings: Settings, *, as_json: bool) -> int:
 
 
 async def _examine(settings: Settings) -> list[Health]:
-    parts = [_database(settings), await _reader(settings)]
+    parts = [_database(settings), await _reader(settings), followup_rules.health(settings)]
     if settings.llm.base_urls:
         client = LlmClient(settings.llm)
         await client.start()

@@ -12,6 +12,7 @@ import fcntl
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
+from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ import structlog
 from adapters.console.desk import StaffDesk
 from adapters.console.passwords import Passwords
 from adapters.webchat.channel import WebChat
+from bot import followup_rules
 from bot.knowledge import KnowledgeSources
 from bot.memory import give_back
 from bot.settings import Settings
@@ -27,6 +29,7 @@ from bot.ticker import Ticker
 from core.alerts import AlertSettings, StaffAlerts
 from core.clock import Clock, SystemClock
 from core.delivery import Delivery
+from core.digest import DigestSettings, StaffDigest
 from core.dispatch import Dispatcher, DispatchLimits
 from core.errors import ConfigError, TransientError
 from core.intake import StoreIntake
@@ -118,15 +121,12 @@ class Service:
             self.delivery,
             int(settings.dialog.lease_s * 1000),
             self.alerts,
+            self._make_digest(),
         )
 
-    def _make_alerts(self) -> StaffAlerts | None:
-        """Return what alerts staff; None without chats, or where no channel is made for them."""
-        settings, staff = self._settings, self._settings.staff
-        if not (staff.alert_chats and self._network):
-            return None
+    def _staff_chats(self) -> tuple[Address, ...]:
         chats: list[Address] = []
-        for chat in staff.alert_chats:
+        for chat in self._settings.staff.alert_chats:
             name, _, chat_id = chat.partition(":")
             account = next((a for n, a in self.channels if n == name), None)
             if account is None:
@@ -135,13 +135,39 @@ class Service:
                     "its chats out"
                 )
             chats.append(Address(name, account, chat_id))
+        return tuple(chats)
+
+    def _make_digest(self) -> StaffDigest | None:
+        """Return what writes to staff each morning; None without chats or without a time."""
+        settings, at = self._settings, self._settings.followups.digest_at
+        if not (settings.staff.alert_chats and self._network) or at is None:
+            return None
+        return StaffDigest(
+            self.store,
+            self.clock,
+            self.channels,
+            self.delivery.deliver,
+            DigestSettings(
+                self._staff_chats(),
+                time.fromisoformat(at),
+                settings.dialog.language,
+                settings.dialog.zone,
+                settings.staff.console_url,
+            ),
+        )
+
+    def _make_alerts(self) -> StaffAlerts | None:
+        """Return what alerts staff; None without chats, or where no channel is made for them."""
+        settings, staff = self._settings, self._settings.staff
+        if not (staff.alert_chats and self._network):
+            return None
         return StaffAlerts(
             self.store,
             self.clock,
             self.channels,
             self.delivery.deliver,
             AlertSettings(
-                tuple(chats),
+                self._staff_chats(),
                 int(staff.repeat_after_minutes * 60_000),
                 settings.dialog.language,
                 settings.dialog.zone,
@@ -174,7 +200,8 @@ class Service:
         self.channels[(channel.name, channel.account)] = channel
 
     def _make_dispatcher(self) -> Dispatcher:
-        dialog = self._settings.dialog
+        dialog, plans = self._settings.dialog, self._settings.followups
+        followup_rules.put_in_force(plans)
         handler = TurnHandler(
             self.store,
             self.clock,
@@ -184,6 +211,9 @@ class Service:
                 self._settings.consent.required,
                 self._settings.clinic.emergency_place,
                 alert_staff=self.alerts is not None,
+                open_days=followup_rules.open_days(plans),
+                arms=plans.compare,
+                arms_seed=plans.compare_seed,
             ),
             self.channels,
             self.blobs,
@@ -241,6 +271,7 @@ class Service:
         self._tasks.append(self.knowledge.start())
         if self._only_user:
             await self.store.write(free_all_leases, None)
+        await followup_rules.follow_zone_data(self.store)
         await self.delivery.recover(only_user=self._only_user)
         await self.dispatcher.claim_waiting()
         if self._network:

@@ -111,6 +111,26 @@ class ClinicSettings(_Part):
     emergency_place: str | None = None
 
 
+class FollowUpSettings(_Part):
+    """Plans and reminders.
+
+    Attributes:
+        intervals: the clinic's own rows of the interval table (YAML); None = the shipped table.
+        closed_days: days without outpatients (YAML); None = public holidays of China.
+        closed_weekdays: days of the week without outpatients, Monday is 1.
+        compare: cadences to compare; each new plan is drawn one of them. Empty = no comparison.
+        compare_seed: of the draw; a new one begins a new comparison.
+        digest_at: local time of the morning message to the staff chats; None = none.
+    """
+
+    intervals: Path | None = None
+    closed_days: Path | None = None
+    closed_weekdays: tuple[Annotated[int, Field(ge=1, le=7)], ...] = ()
+    compare: tuple[Literal["standard", "lighter"], ...] = ()
+    compare_seed: str = ""
+    digest_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None = "08:00"
+
+
 class StaffSettings(_Part):
     """How staff hear of an emergency besides the console.
 
@@ -157,6 +177,7 @@ class Settings(BaseSettings):
     dialog: DialogSettings = DialogSettings()
     clinic: ClinicSettings = ClinicSettings()
     staff: StaffSettings = StaffSettings()
+    followups: FollowUpSettings = FollowUpSettings()
     telegram: TelegramSettings = TelegramSettings()
     webchat: WebChatSettings = WebChatSettings()
     console: ConsoleSettings = ConsoleSettings()

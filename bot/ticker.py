@@ -13,6 +13,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from core.alerts import StaffAlerts
 from core.clock import Clock
 from core.delivery import Delivery
+from core.digest import StaffDigest
 from core.dispatch import Dispatcher
 from core.errors import TransientError
 from core.store.due import Due, take_due
@@ -38,6 +39,7 @@ class Ticker:
         delivery: Delivery,
         lease_ms: int,
         alerts: StaffAlerts | None = None,
+        digest: StaffDigest | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -53,6 +55,8 @@ class Ticker:
         ]
         if alerts is not None:
             beats.append((1.0, alerts.tick))
+        if digest is not None:
+            beats.append((30.0, digest.tick))
         for seconds, work in beats:
             self._scheduler.add_job(  # pyright: ignore[reportUnknownMemberType] untyped library
                 _guarded(work),

@@ -95,36 +95,49 @@ def _send(connection: Connection, alert: NewAlert) -> list[OutboxRow]:
     )
     if mine.rowcount != 1:
         return []
-    conversation_id = _chat(connection, alert.to)
+    return put(
+        connection, alert.to, alert.turn_id, _ALERT, alert.body_sealed, alert.parts, alert.now_ms
+    )
+
+
+def put(
+    connection: Connection,
+    to: Address,
+    turn_id: str,
+    kind: str,
+    body_sealed: bytes,
+    parts: Sequence[bytes],
+    now_ms: int,
+) -> list[OutboxRow]:
+    """Put one message to a staff chat into transcript and outbox, in the caller's transaction."""
+    conversation_id = _chat(connection, to)
     transcript_id = connection.execute(
         transcript.insert().returning(transcript.c.id),
         {
             "conversation_id": conversation_id,
-            "turn_id": alert.turn_id,
+            "turn_id": turn_id,
             "author": "service",
-            "kind": _ALERT,
-            "at_ms": alert.now_ms,
-            "body_sealed": alert.body_sealed,
+            "kind": kind,
+            "at_ms": now_ms,
+            "body_sealed": body_sealed,
         },
     ).scalar_one()
     rows: list[OutboxRow] = []
-    for number, body in enumerate(alert.parts):
+    for number, body in enumerate(parts):
         row_id = connection.execute(
             outbox.insert().returning(outbox.c.id),
             {
                 "conversation_id": conversation_id,
                 "transcript_id": transcript_id,
                 "part": number,
-                "kind": _ALERT,
+                "kind": kind,
                 "body_sealed": body,
-                "created_at_ms": alert.now_ms,
-                "changed_at_ms": alert.now_ms,
+                "created_at_ms": now_ms,
+                "changed_at_ms": now_ms,
             },
         ).scalar_one()
         rows.append(
-            OutboxRow(
-                row_id, conversation_id, transcript_id, number, _ALERT, body, alert.now_ms, 0, 0
-            )
+            OutboxRow(row_id, conversation_id, transcript_id, number, kind, body, now_ms, 0, 0)
         )
     return rows
 
