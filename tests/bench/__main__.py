@@ -16,7 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench import llm_figures, process_figures, reminder_figures, store_figures
+from tests.bench import (
+    llm_figures,
+    process_figures,
+    reminder_figures,
+    scheduler_figures,
+    store_figures,
+)
 from tests.bench.soak import soak
 from tests.bench.table import Figure, as_markdown, write_json
 
@@ -37,6 +43,7 @@ def _groups(*, full: bool) -> dict[str, _Group]:
         "sqlite": store_figures.sqlite,
         "postgresql": store_figures.postgresql,
         "reminders": reminders,
+        "schedulers": scheduler_figures.schedulers,
         "llm": llm_figures.llm,
     }
 
