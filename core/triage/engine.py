@@ -82,7 +82,7 @@ def assess(
     lines = list(context)[-CONTEXT_LINES:]
     current = _read(text, turn=len(lines))
     before = {n: _read(ln.text, turn=n) for n, ln in enumerate(lines) if ln.author == "patient"}
-    earlier = [m for reading in before.values() for m in reading.mentions]
+    earlier = [m for n, told in before.items() for m in (*told.mentions, *_answered(lines, n, told))]
     asked = _asked(lines)
     answer = _answer(current, words) if asked else None
     mentions = list(current.mentions)
@@ -106,6 +106,13 @@ def assess(
         reasons = ("net", f"net_version:{net().version}")
         return Verdict("confirm", Urgency.SAME_DAY, (UNCLEAR,), (), _version(words, book), reasons)
     return _verdict(found, before | {len(lines): current}, mentions, words, book)
+
+
+def _answered(lines: Sequence[ContextLine], n: int, told: _Reading) -> list[Mention]:
+    """Return what an earlier line said only together with the question before it."""
+    if n == 0 or lines[n - 1].author == "patient":
+        return []
+    return _completed(lines[n - 1].text, told, turn=n)
 
 
 def _looks_dangerous(current: _Reading) -> bool:
@@ -234,8 +241,8 @@ def _action(found: Match, book: RuleBook, personal: bool) -> Action:
     doubt = found.doubt
     if flag.lasting:
         doubt &= ~Doubt.RESOLVED
-    if flag.supposed and personal:
-        doubt &= ~Doubt.HYPOTHETICAL
+    if flag.supposed:
+        doubt &= ~(Doubt.GENERIC | Doubt.HYPOTHETICAL) if personal else ~Doubt.GENERIC
     if not doubt:
         return "trigger"
     if doubt & (Doubt.REQUEST | Doubt.EDUCATION):

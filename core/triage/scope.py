@@ -14,7 +14,7 @@ from core.triage.clauses import Clauses
 from core.triage.lexicon import Lexicon, Places
 
 # How far a negator reaches: 不 denies the next word, 没有 the rest of its clause.
-_SHORT_NEGATORS = {"不": 4, "非": 3, "免": 2, "未": 6, "并不": 6, "不会": 6, "不是": 8}
+_SHORT_NEGATORS = {"不": 4, "非": 3, "免": 2, "未": 6, "别": 4, "并不": 6, "不会": 6, "不是": 8}
 _LONG_REACH_ZH = 14
 _LONG_REACH_EN = 45
 _LONGEST_REACH = 80  # reach and the longest negator together
@@ -256,6 +256,10 @@ class Scopes:
                 opened == at or not _between(self._current_clauses, opened + 1, at)
             ):
                 return True
+        likely = self._found["likelihood"]
+        n = bisect_right(likely, (start, len(self._text)))
+        if n and self._clauses.index(likely[n - 1][0]) == at:
+            return True
         after = self._found["hypothetical_after"]
         n = bisect_left(after, (end, 0))
         return n < len(after) and self._clauses.index(after[n][0]) == at
