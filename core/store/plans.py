@@ -479,30 +479,37 @@ def hold_back(connection: Connection, sends: Sequence[AboutToSend]) -> list[bool
     One whose plan ended meanwhile goes for good. One that an outage carried into quiet hours is
     due again in the morning, instead of standing in the way of answers.
     """
-    return [_hold(connection, send) for send in sends]
+    found = {
+        row.row_id: row for row in connection.execute(_WAITING, {"ids": [s.row_id for s in sends]})
+    }
+    return [_hold(connection, send, found.get(send.row_id)) for send in sends]
 
 
-def _hold(connection: Connection, send: AboutToSend) -> bool:
-    row = connection.execute(
-        select(
-            transcript.c.id,
-            reminder.c.id.label("reminder_id"),
-            follow_up.c.state,
-            follow_up.c.zone,
-            patient.c.zone.label("patient_zone"),
-        )
-        .select_from(outbox)
-        .join(transcript, transcript.c.id == outbox.c.transcript_id)
-        .join(conversation, conversation.c.id == outbox.c.conversation_id)
-        .outerjoin(patient, patient.c.id == conversation.c.patient_id)
-        .outerjoin(
-            reminder,
-            (reminder.c.turn_id == transcript.c.turn_id)
-            & (reminder.c.conversation_id == outbox.c.conversation_id),
-        )
-        .outerjoin(follow_up, follow_up.c.id == reminder.c.follow_up_id)
-        .where(outbox.c.id == send.row_id, outbox.c.state == "pending")
-    ).one_or_none()
+# Made once: each reminder needs it.
+_WAITING = (
+    select(
+        outbox.c.id.label("row_id"),
+        transcript.c.id,
+        reminder.c.id.label("reminder_id"),
+        follow_up.c.state,
+        follow_up.c.zone,
+        patient.c.zone.label("patient_zone"),
+    )
+    .select_from(outbox)
+    .join(transcript, transcript.c.id == outbox.c.transcript_id)
+    .join(conversation, conversation.c.id == outbox.c.conversation_id)
+    .outerjoin(patient, patient.c.id == conversation.c.patient_id)
+    .outerjoin(
+        reminder,
+        (reminder.c.turn_id == transcript.c.turn_id)
+        & (reminder.c.conversation_id == outbox.c.conversation_id),
+    )
+    .outerjoin(follow_up, follow_up.c.id == reminder.c.follow_up_id)
+    .where(outbox.c.id.in_(bindparam("ids", expanding=True)), outbox.c.state == "pending")
+)
+
+
+def _hold(connection: Connection, send: AboutToSend, row: Any) -> bool:
     if row is None:
         return False
     zone = row.zone or row.patient_zone or "UTC"

@@ -266,6 +266,13 @@ reminder = Table(
         postgresql_where=text("state = 'pending'"),
     ),
     Index("ix_reminder_follow_up", "follow_up_id"),
+    # Which reminder an outbox row carries, asked before each is sent.
+    Index(
+        "ix_reminder_turn",
+        "turn_id",
+        sqlite_where=text("turn_id IS NOT NULL"),
+        postgresql_where=text("turn_id IS NOT NULL"),
+    ),
 )
 
 contact = Table(

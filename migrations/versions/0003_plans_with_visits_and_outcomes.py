@@ -79,6 +79,10 @@ def upgrade() -> None:
     op.add_column("reminder", sa.Column("wall", sa.String(length=19), nullable=True))
     op.add_column("reminder", sa.Column("turn_id", sa.String(length=40), nullable=True))
     _add_outcome(is_sqlite=is_sqlite)
+    said = sa.text("turn_id IS NOT NULL")
+    op.create_index(
+        "ix_reminder_turn", "reminder", ["turn_id"], sqlite_where=said, postgresql_where=said
+    )
 
 
 def _add_outcome(*, is_sqlite: bool) -> None:
@@ -100,6 +104,7 @@ def downgrade() -> None:
         "WHERE state IN ('refused', 'moved', 'unreachable', 'died')"
     )
     with op.batch_alter_table("reminder", recreate="always" if is_sqlite else "auto") as table:
+        table.drop_index("ix_reminder_turn")
         table.drop_constraint(op.f("ck_reminder_outcome"), type_="check")
         for name in ("outcome", "turn_id", "wall"):
             table.drop_column(name)

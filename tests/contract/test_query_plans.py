@@ -15,6 +15,7 @@ from sqlalchemy import Connection, event
 from core.store import alerts, due, inbox, leases, outbox
 from core.store.completion import Completion, complete
 from core.store.engine import make_engine, parse_url
+from core.store.plans import AboutToSend, contacts_of, hold_back, latest_plan
 from migrations.schema import create
 
 MESSAGE = inbox.NewMessage(
@@ -32,6 +33,10 @@ def _everything(connection: Connection) -> None:
         [Completion(1, "token", "turn", 5, ((taken.inbox_id or 0, "answered"),), b"state")],
     )
     leases.pending_of(connection, 1)
+    due.reminder_of(connection, 1)
+    latest_plan(connection, 1)
+    contacts_of(connection, 1)
+    hold_back(connection, [AboutToSend(1, 1, 1, b"")])
     outbox.open_rows(connection, 10)
     alerts.tasks_to_alert(connection, 5)
     outbox.begin_sending(connection, [outbox.Attempt(1, 1, 1, 2)])
