@@ -10,7 +10,9 @@ from adapters.console.passwords import Passwords
 from adapters.console.recall_desk import RecallDesk
 from adapters.console.site import console_routes
 from adapters.http.server import LOOPBACK
+from adapters.visit.site import visit_routes
 from bot.settings import Settings
+from bot.visits import VisitFinder
 
 if TYPE_CHECKING:
     from bot.service import Service
@@ -27,6 +29,8 @@ def routes(
     telegram = service.telegram()
     if telegram is not None:
         found += telegram.routes(service.intake)
+    if settings.server.public_url:
+        found += visit_routes(VisitFinder(service.store, service.clock))
     if settings.console.enabled:
         recalls = RecallDesk(service.store, service.clock, service.desk, settings.console.timezone)
         found += console_routes(

@@ -214,6 +214,7 @@ class Service:
                 open_days=followup_rules.open_days(plans),
                 arms=plans.compare,
                 arms_seed=plans.compare_seed,
+                public_url=self._settings.server.public_url if self._network else None,
             ),
             self.channels,
             self.blobs,

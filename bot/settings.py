@@ -43,11 +43,14 @@ class ServerSettings(_Part):
         host: address to listen on; 127.0.0.1 unless you put a TLS proxy in front.
         port: port to listen on.
         trusted_proxies: addresses whose ``X-Forwarded-*`` headers are believed.
+        public_url: where patients reach these pages, for example ``https://eyes.example.org``;
+            with it the answer to a booking has a link to a page and file for their calendar.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    public_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
 
 
 class DatabaseSettings(_Part):

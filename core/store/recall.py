@@ -180,7 +180,7 @@ def _close(connection: Connection, closing: Closing) -> bool:
             state=closing.outcome,
             outcome_day=closing.day.isoformat(),
             outcome_by="staff",
-            outcome_sealed=note.keys.seal_json(PLAN_OUTCOME, {"what": closing.what}),
+            outcome_sealed=note.keys.seal_json(PLAN_OUTCOME, {"said": closing.what}),
             changed_at_ms=note.at_ms,
         )
     )

@@ -259,6 +259,16 @@ def _say_window(answer: Answer) -> None:
         answer.remember(awaiting="phone")
 
 
+def booked_day(answer: Answer) -> date | None:
+    """Return the day of the visit that this turn booked or moved, or None."""
+    match answer.follow_up:
+        case NewFollowUp(row=columns) | FollowUpChange(state="active", columns=columns):
+            day = columns.get("visit_day")
+            return date.fromisoformat(day) if day else None
+        case _:
+            return None
+
+
 # -- the rows ------------------------------------------------------------------------------------
 
 

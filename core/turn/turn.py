@@ -41,6 +41,7 @@ from core.turn.completion import STATE, to_completion
 from core.turn.photos import Sent, is_picture, read_all, worst
 from core.turn.state import DialogState
 from core.turn.state import from_json as state_from_json
+from core.turn.visit_link import visit_link
 from core.turn.words import command_of, language_of, spoken_language, typed_button
 from core.urgency import Urgency
 
@@ -76,6 +77,7 @@ class TurnSettings:
         open_days: when the clinic is open.
         arms: cadences of reminders to compare (`core.followup.cadence`); fewer than two = none.
         arms_seed: of this comparison.
+        public_url: where patients reach our pages, for the link to a booked visit; None = no link.
     """
 
     language: Language = "zh-Hans"
@@ -86,6 +88,7 @@ class TurnSettings:
     open_days: OpenDays = ALWAYS_OPEN
     arms: tuple[str, ...] = ()
     arms_seed: str = ""
+    public_url: str | None = None
 
 
 _Message = tuple[Waiting, Inbound]
@@ -162,6 +165,16 @@ class TurnHandler:
             await self._on_messages(answer, turn, channel)
         if answer.wished is not None:
             followups.offer(answer, await self._plan(turn))
+        day = followups.booked_day(answer)
+        if day is not None and self._settings.public_url:
+            link = visit_link(
+                self._store.keys,
+                turn.conversation_id,
+                day,
+                public_url=self._settings.public_url,
+                language=answer.language,
+            )
+            answer.say(link)
         return to_completion(
             self._store.keys, answer, turn, lease_token, channel, dead=turn.given_up
         )
