@@ -58,10 +58,14 @@ class _Reading:
 
 
 def warm_up() -> None:
-    """Compile lexicon and rules (about a second), so that the first patient does not wait."""
+    """Compile lexicon and rules (a second and a half), so that the first patient does not wait."""
     rule_book()
     net()
     assess("左眼突然看不见了 sudden")
+    words = lexicon()
+    for concept in (*words.scopes.values(), *words.concepts.values()):
+        for pattern in concept.patterns.values():
+            pattern.compiled()
 
 
 def assess(
@@ -82,7 +86,9 @@ def assess(
     lines = list(context)[-CONTEXT_LINES:]
     current = _read(text, turn=len(lines))
     before = {n: _read(ln.text, turn=n) for n, ln in enumerate(lines) if ln.author == "patient"}
-    earlier = [m for n, told in before.items() for m in (*told.mentions, *_answered(lines, n, told))]
+    earlier = [
+        m for n, told in before.items() for m in (*told.mentions, *_answered(lines, n, told))
+    ]
     asked = _asked(lines)
     answer = _answer(current, words) if asked else None
     mentions = list(current.mentions)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -50,6 +51,25 @@ class Places:
         self.word_beginnings = frozenset(self.words)
 
 
+class Pattern:
+    """A regular expression compiled when a text first holds one of its beginnings.
+
+    All of them take more than half a second, which the first message after a start would wait.
+    """
+
+    __slots__ = ("_compiled", "source")
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._compiled: re.Pattern[str] | None = None
+
+    def compiled(self) -> re.Pattern[str]:
+        """Return the expression, compiled by now."""
+        if self._compiled is None:
+            self._compiled = re.compile(self.source)
+        return self._compiled
+
+
 @dataclass(frozen=True, slots=True)
 class Concept:
     """One class of expressions.
@@ -61,7 +81,7 @@ class Concept:
     """
 
     name: str
-    patterns: Mapping[str, re.Pattern[str]]
+    patterns: Mapping[str, Pattern]
     begins: Mapping[str, frozenset[str] | None]
 
     def find(self, places: Places) -> Iterator[tuple[int, int]]:
@@ -69,7 +89,7 @@ class Concept:
         for language, pattern in self.patterns.items():
             begins = self.begins[language]
             if begins is None:
-                yield from (m.span() for m in pattern.finditer(places.text))
+                yield from (m.span() for m in pattern.compiled().finditer(places.text))
                 continue
             if language == "en":
                 found = [places.words[b] for b in places.word_beginnings & begins]
@@ -77,9 +97,9 @@ class Concept:
                 found = [places.all[b] for b in places.beginnings & begins]
             if not found:
                 continue
-            end = 0
+            end, match_at = 0, pattern.compiled().match
             for at in found[0] if len(found) == 1 else sorted(chain.from_iterable(found)):
-                if at >= end and (match := pattern.match(places.text, at)):
+                if at >= end and (match := match_at(places.text, at)):
                     end = match.end()
                     yield at, end
 
@@ -123,6 +143,9 @@ def read_yaml(name: str) -> dict[str, Any]:
     return cast("dict[str, Any]", yaml.load(content, Loader=loader))  # noqa: S506 a safe loader, see above
 
 
+_reading = threading.Lock()
+
+
 class _Compiler:
     """Compiles concepts on demand, so that one may refer to another."""
 
@@ -159,7 +182,7 @@ class _Compiler:
         }
         return Concept(
             name,
-            {lang: re.compile(e.regex) for lang, e in found.items()},
+            {lang: Pattern(e.regex) for lang, e in found.items()},
             {lang: _begins(e) for lang, e in found.items()},
         )
 
@@ -178,7 +201,13 @@ def _spelling_pattern(spelling: Mapping[str, str]) -> re.Pattern[str]:
 
 @cache
 def lexicon() -> Lexicon:
-    """Return the vocabulary, compiled at first use."""
+    """Return the vocabulary, read at first use; whoever comes meanwhile waits."""
+    with _reading:
+        return _lexicon()
+
+
+@cache
+def _lexicon() -> Lexicon:
     data = read_yaml("vocabulary/language.yaml")
     concepts: dict[str, dict[str, str]] = {}
     for area in AREAS:
