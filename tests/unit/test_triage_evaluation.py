@@ -76,3 +76,18 @@ def test_the_development_set_meets_its_bars() -> None:
     assert rates["specificity_ordinary"].value >= 0.96
     assert rates["no_undertriage"].value >= 0.95
     assert rates["confirm_rate_on_negatives"].value <= 0.12
+
+
+# Written by somebody who had not seen the vocabulary, and measured once before it was put here.
+# Whoever changes the vocabulary after reading it has used it up: then write another one.
+UNSEEN = Path(__file__).parent / "triage_unseen.jsonl"
+
+
+def test_messages_nobody_tuned_to_meet_the_bars() -> None:
+    cases = read_cases(UNSEEN.read_text("utf-8").splitlines())
+    rates = score(cases, run(cases)).rates
+    assert rates["sensitivity_all"].value >= 0.95
+    assert rates["sensitivity_immediate"].value >= 0.97
+    assert rates["specificity_hard_negative"].value >= 0.90
+    assert rates["specificity_ordinary"].value >= 0.95
+    assert rates["confirm_rate_on_negatives"].value <= 0.15
