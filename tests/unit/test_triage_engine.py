@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.triage.engine import ContextLine, assess
+from core.triage.engine import ContextLine, assess, warm_up
 from core.triage.verdict import Verdict, explain, from_json, to_json
 from core.urgency import Urgency
 
@@ -52,6 +52,12 @@ TYPOS = [("眼睛", "眼晴"), ("突然", "凸然"), ("隐形", "隐型"), ("模
 def rank(verdict: Verdict) -> int:
     """0 = most urgent; what is not triggered ranks last."""
     return verdict.urgency.rank if verdict.action == "trigger" else Urgency.NONE.rank
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled() -> None:
+    """The first text of a process compiles what it needs, longer than Hypothesis waits."""
+    warm_up()
 
 
 @given(st.sampled_from(CLEAR), st.sampled_from(["", *POLITE]), st.sampled_from(["", *AFTER]))
