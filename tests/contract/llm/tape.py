@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -104,7 +105,7 @@ def _steady(text: str) -> str:
     return text
 
 
-class _Loopback:
+class _Loopback(ABC):
     """Listens on a free loopback port; at the end no connection is left."""
 
     def __init__(self) -> None:
@@ -135,8 +136,9 @@ class _Loopback:
             await _abort(writer)
             self._connections.discard(task)
 
+    @abstractmethod
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raise NotImplementedError
+        """Answer one connection."""
 
 
 async def _abort(writer: asyncio.StreamWriter) -> None:
