@@ -6,7 +6,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak train-setup train contract-lmdeploy contract-others bench-lmdeploy
+.PHONY: help setup demo test check format bench soak train-setup train contract-lmdeploy contract-others bench-lmdeploy gateway-soak
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t16
@@ -18,10 +18,17 @@ help:  ## show this list
 	@touch $@
 
 .venv/.ready: .venv/.runs
-	$(UV) sync --quiet --inexact --frozen --extra cpu --extra postgres
+	$(UV) sync --quiet --inexact --frozen --extra cpu --extra postgres --extra wechaty
 	@touch $@
 
-setup: .venv/.ready  ## create .venv with everything the service and its tests need
+# The peers of the WeChat tests run on Node; where it is missing their tests say so and are skipped.
+NODE_PEERS := $(dir $(wildcard tests/*/package-lock.json tests/*/*/package-lock.json))
+
+tests/%/node_modules/.ready: tests/%/package-lock.json
+	@if command -v npm >/dev/null; then cd $(dir $<) && npm ci --loglevel=error && touch node_modules/.ready; \
+	else echo "npm is not installed: the tests that need $(dir $<) will be skipped"; fi
+
+setup: .venv/.ready $(NODE_PEERS:%=%node_modules/.ready)  ## create .venv with everything the service and its tests need
 
 demo: .venv/.runs  ## start the service on this machine with web chat; HOST=0.0.0.0 for a phone on your network
 	.venv/bin/oculichat demo --host $(HOST) --port $(PORT)
@@ -74,3 +81,6 @@ bench-lmdeploy: setup  ## two real LMDeploy nodes, one goes away: our client bes
 
 soak: setup  ## kill -9 the service at random while people write; ARGS="--kills 200 --messages 50000"
 	$(PY) -m tests.bench soak $(ARGS)
+
+gateway-soak: setup  ## long tests against the real Wechaty gateway: kill -9, freeze, 20 restarts in a row (needs Node)
+	$(PY) -m pytest tests/integration/wechaty -m slow $(ARGS)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from core.errors import ConfigError
 
@@ -23,6 +24,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+class _PhotosFirst(typer.core.TyperGroup):
+    """`fundus PHOTO…` is `fundus read PHOTO…`; a photo called `drift` is `./drift`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer hides click's types
+        is_photo = args and args[0] not in {*self.commands, "--help"}
+        return super().parse_args(ctx, ["read", *args] if is_photo else args)
+
+
+fundus = typer.Typer(help="Read fundus photos from files.", cls=_PhotosFirst, no_args_is_help=True)
+app.add_typer(fundus, name="fundus")
 reminders = typer.Typer(help="Look at planned reminders.", no_args_is_help=True)
 app.add_typer(reminders, name="reminders")
 followups = typer.Typer(help="What became of follow-ups.", no_args_is_help=True)
@@ -32,8 +45,16 @@ app.add_typer(evaluate, name="eval")
 books = typer.Typer(help="A clinic's own books in the knowledge base.", no_args_is_help=True)
 app.add_typer(books, name="kb")
 
+weights = typer.Typer(help="Weights by name or address.", no_args_is_help=True)
+app.add_typer(weights, name="models")
 lmdeploy = typer.Typer(help="Run an LMDeploy server, or ask a server.", no_args_is_help=True)
 app.add_typer(lmdeploy, name="lmdeploy")
+
+wechat = typer.Typer(help="Connect to WeChat.", no_args_is_help=True)
+app.add_typer(wechat, name="wechat")
+
+staff = typer.Typer(help="Accounts of the console.", no_args_is_help=True)
+app.add_typer(staff, name="staff")
 
 _Config = Annotated[
     Path | None,
@@ -95,8 +116,8 @@ def migrate(
     raise typer.Exit(migrate_database(load(config), check=check))
 
 
-@app.command()
-def fundus(
+@fundus.command("read")
+def read_fundus(
     photos: Annotated[list[Path], typer.Argument(help="Photos to read.")],
     as_json: _Json = False,
     card: Annotated[Path | None, typer.Option(help="Folder for the result pictures.")] = None,
@@ -110,6 +131,32 @@ def fundus(
     raise typer.Exit(
         read_photos(load(config), photos, as_json=as_json, card_folder=card, language=language)
     )
+
+
+_FirstDay = Annotated[str | None, typer.Option("--from", help="First day the photos came.")]
+_LastDay = Annotated[str | None, typer.Option("--to", help="Last day; default: today.")]
+
+
+@fundus.command("drift")
+def watch_drift(
+    first: _FirstDay = None, last: _LastDay = None, as_json: _Json = False, config: _Config = None
+) -> None:
+    """Compare what the reader said from week to week, by channel; status 1 if a week differs."""
+    from bot.fundus_reports import print_drift  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(print_drift(load(config), first=first, last=last, as_json=as_json))
+
+
+@fundus.command("agreement")
+def compare_with_doctors(
+    first: _FirstDay = None, last: _LastDay = None, as_json: _Json = False, config: _Config = None
+) -> None:
+    """Compare readings with what doctors recorded in the console, by version of the weights."""
+    from bot.fundus_reports import print_agreement  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(print_agreement(load(config), first=first, last=last, as_json=as_json))
 
 
 @reminders.command("list")
@@ -245,6 +292,26 @@ def evaluate_retrieval(
     judge.evaluate_retrieval(dataset, predictions, as_json=as_json)
 
 
+@evaluate.command("fundus")
+def evaluate_fundus(
+    labels: Annotated[Path, typer.Argument(help="CSV with a column `file` and what is known.")],
+    predictions: Annotated[Path | None, typer.Option(help="CSV to write, a row per photo.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for a page and plots.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only rows of this split.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Photos at once; default: half the cores.")
+    ] = None,
+    as_json: _Json = False,
+    config: _Config = None,
+) -> None:
+    """Measure the fundus reader on labelled photos; status 1 if one could not be read."""
+    from bot.evaluate_fundus import Wanted, evaluate_fundus  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    wanted = Wanted(labels, predictions, report, split, workers, as_json)
+    raise typer.Exit(evaluate_fundus(load(config), wanted))
+
+
 @evaluate.command("tools")
 def evaluate_tools(
     dataset: _Dataset,
@@ -256,6 +323,31 @@ def evaluate_tools(
     from bot.evaluate_tools import evaluate_tools  # noqa: PLC0415
 
     evaluate_tools(dataset, tools, predictions, as_json=as_json)
+
+
+@weights.command("list")
+def list_models(as_json: _Json = False, config: _Config = None) -> None:
+    """List the weights that can be pulled, and those that are there."""
+    from bot import weights as command  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(command.list_models(load(config), as_json=as_json))
+
+
+@weights.command("pull")
+def pull_model(
+    name: Annotated[str, typer.Argument(help="As `models list` shows it; with --url, any.")],
+    url: Annotated[
+        str | None, typer.Option(help="https://…, hf:OWNER/REPO/PATH or modelscope:….")
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="Of the file at --url.")] = None,
+    config: _Config = None,
+) -> None:
+    """Fetch weights, going on where it broke off; kept only with the right SHA-256."""
+    from bot import weights as command  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(command.pull(load(config), name, url=url, sha256=sha256))
 
 
 @lmdeploy.command("serve")
@@ -318,6 +410,63 @@ def check_server(
     from bot.settings import load  # noqa: PLC0415
 
     raise typer.Exit(check(load(config), url, as_json=as_json))
+
+
+@wechat.command("menu")
+def set_wechat_menu(
+    show: Annotated[bool, typer.Option("--show", help="Only show the present menu.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Take the menu away.")] = False,
+    config: _Config = None,
+) -> None:
+    """Publish the menu of the Official Account (`wechat.official.menu`)."""
+    from bot.settings import load  # noqa: PLC0415
+    from bot.wechat_menu import set_menu  # noqa: PLC0415
+
+    if show and delete:
+        raise typer.BadParameter("--show or --delete, not both", param_hint="--delete")
+    raise typer.Exit(set_menu(load(config), show=show, delete=delete))
+
+
+@wechat.command("login")
+def log_in_to_wechat(config: _Config = None) -> None:
+    """Show a QR code; whoever scans it with WeChat can write here (iLink). Status 1 if nobody."""
+    from bot.ilink_login import log_in  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(log_in(load(config)))
+
+
+@wechat.command("logins")
+def list_wechat_logins(as_json: _Json = False, config: _Config = None) -> None:
+    """List who is connected over iLink, newest first."""
+    from bot.ilink_login import list_logins  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(list_logins(load(config), as_json=as_json))
+
+
+@wechat.command("forget")
+def forget_wechat_login(
+    bot: Annotated[str, typer.Argument(help="Name as `wechat logins` shows it.")],
+    config: _Config = None,
+) -> None:
+    """Delete a login of iLink: nothing is received from or sent to that person any more."""
+    from bot.ilink_login import forget  # noqa: PLC0415
+    from bot.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(forget(load(config), bot))
+
+
+@staff.command("password")
+def reset_staff_password(
+    account: Annotated[str, typer.Argument(help="Login name; a new one becomes an admin.")],
+    config: _Config = None,
+) -> None:
+    """Give an account a new password, shown once; ends its logins and one-time codes."""
+    from bot.settings import load  # noqa: PLC0415
+    from bot.staff import reset_password  # noqa: PLC0415
+
+    raise typer.Exit(reset_password(load(config), account))
 
 
 @app.command()

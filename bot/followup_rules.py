@@ -12,7 +12,7 @@ from bot.settings import FollowUpSettings, Settings
 from core.errors import ConfigError
 from core.followup import calendar
 from core.followup.calendar import OpenDays
-from core.followup.intervals import adopt, load_clinics, table
+from core.followup.intervals import IntervalTable, adopt, load_clinics, table
 from core.ports import Health
 from core.store.plans import recompute, set_zone_data, zone_data
 from core.store.store import Store
@@ -35,7 +35,16 @@ def put_in_force(settings: FollowUpSettings) -> None:
     Raises:
         ConfigError: the file cannot be used; names the row and the remedy.
     """
-    adopt(load_clinics(settings.intervals) if settings.intervals else None)
+    adopt(clinics_table(settings))
+
+
+def clinics_table(settings: FollowUpSettings) -> IntervalTable | None:
+    """Return the table the configuration names, or None for the shipped one.
+
+    Raises:
+        ConfigError: the file cannot be used; names the row and the remedy.
+    """
+    return load_clinics(settings.intervals) if settings.intervals else None
 
 
 def health(settings: Settings) -> Health:

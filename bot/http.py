@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from aiohttp import web
 
+from adapters.console.channel_login import CodeLogin
+from adapters.console.channels import StoredQueues
+from adapters.console.insight_page import StoredInsights
 from adapters.console.passwords import Passwords
 from adapters.console.recall_desk import RecallDesk
 from adapters.console.site import console_routes
+from adapters.console.staff_desk import StaffRoll
 from adapters.http.server import LOOPBACK
 from adapters.visit.site import visit_routes
+from bot.bedside import bedside
 from bot.settings import Settings
 from bot.visits import VisitFinder
 
 if TYPE_CHECKING:
     from bot.service import Service
+
+
+@runtime_checkable
+class WithLogin(Protocol):
+    """A channel that somebody joins by scanning a code, and that can show one on demand."""
+
+    @property
+    def name(self) -> str:
+        """Adapter name, as in the parts of `health`."""
+        ...
+
+    @property
+    def desk(self) -> CodeLogin:
+        """The login it shows."""
+        ...
 
 
 def routes(
@@ -26,21 +46,25 @@ def routes(
     web_chat = service.web_chat()
     if web_chat is not None:
         found += web_chat.routes(service.intake)
-    telegram = service.telegram()
-    if telegram is not None:
-        found += telegram.routes(service.intake)
+    for channel in service.connected:
+        found += channel.routes(service.intake)
     if settings.server.public_url:
         found += visit_routes(VisitFinder(service.store, service.clock))
     if settings.console.enabled:
         recalls = RecallDesk(service.store, service.clock, service.desk, settings.console.timezone)
         found += console_routes(
             settings.console,
-            accounts=service.desk,
-            sessions=service.desk,
+            roll=StaffRoll(service.store),
             worklist=service.desk,
             recalls=recalls,
             attendance=recalls,
+            parts=service,
+            queues=StoredQueues(service.store),
+            clinic=service.clinic,
+            insights=StoredInsights(service.store),
             passwords=passwords,
+            bedside=bedside(service),
+            logins={c.name: c.desk for c in service.connected if isinstance(c, WithLogin)},
         )
     return found
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from core.drift import BINS, Histogram, Tallies
 from core.store.due import count_pending
 from core.store.inbox import InboxCounts, count_inbox
 from core.store.outbox import OutboxCounts, count_outbox
@@ -23,6 +30,7 @@ _HELP = {
     "dispatch": "Turns, executions repeated after a crash, leases lost, messages given up",
     "delivery": "Replies by how sending them went",
     "alerts": "Alerts to staff chats, and how many of them were repeats",
+    "wechat": "Pushes of the Official Account by what became of them",
     "writer": "Group commit: transactions, jobs, jobs that had to run alone",
 }
 
@@ -81,6 +89,33 @@ class _Snapshot(Collector):
         )
         if self._service.llm is not None:
             yield from self._llm(self._service.llm.servers)
+        yield from self._readings(self._service.readings)
+
+    @staticmethod
+    def _readings(tallies: Tallies) -> Iterator[Metric]:
+        """Yield what the fundus reader said, by channel; only words and bins of the code."""
+        photos = CounterMetricFamily(
+            "oculichat_fundus_photos",
+            "Photos by what became of them",
+            labels=["channel", "outcome"],
+        )
+        findings = CounterMetricFamily(
+            "oculichat_fundus_findings",
+            "Decisions on assessed photos",
+            labels=["channel", "condition", "decision"],
+        )
+        scores = HistogramMetricFamily(
+            "oculichat_fundus_score", "Probabilities, by head", labels=["channel", "head"]
+        )
+        for channel, tally in sorted(tallies.by_channel.items()):
+            for outcome, n in sorted(tally.outcomes.items()):
+                photos.add_metric([channel, outcome], n)
+            for (condition, decision), n in sorted(tally.decisions.items()):
+                findings.add_metric([channel, condition, decision], n)
+            for head, histogram in tally.scores.items():
+                if histogram.n:
+                    scores.add_metric([channel, head], _buckets(histogram), histogram.total)
+        yield from (photos, findings, scores)
 
     @staticmethod
     def _llm(servers: Servers) -> Iterator[Metric]:
@@ -117,3 +152,10 @@ class _Snapshot(Collector):
         for state, value in sorted(values.items()):
             family.add_metric([state], value)
         return family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Return counts up to each bin's end, as Prometheus wants them."""
+    counts = accumulate(histogram.counts)
+    ends = [f"{(n + 1) / BINS:.1f}" for n in range(BINS - 1)]
+    return list(zip((*ends, "+Inf"), map(float, counts), strict=True))

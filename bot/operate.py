@@ -10,7 +10,9 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from bot import followup_rules, log
+from bot.channels import Parts, connected, switches
 from bot.settings import Settings
+from core.clock import SystemClock
 from core.errors import ConfigError
 from core.ports import Health
 from core.store.due import Planned, planned
@@ -88,7 +90,7 @@ async def _examine(settings: Settings) -> list[Health]:
         await client.stop()
     else:
         parts.append(Health("llm", True, "off: the guided consult answers", required=False))
-    parts.append(await _telegram(settings))
+    parts += await _channels(settings)
     return parts
 
 
@@ -120,17 +122,26 @@ async def _reader(settings: Settings) -> Health:
         await reader.close()
 
 
-async def _telegram(settings: Settings) -> Health:
-    if settings.telegram.token is None:
-        return Health("telegram", True, "off: telegram.token is not set", required=False)
-    from adapters.telegram.channel import TelegramChannel  # noqa: PLC0415 only with a token
-    from core.store.blobs import BlobStore  # noqa: PLC0415
+async def _channels(settings: Settings) -> list[Health]:
+    """Ask every channel that is on, and say of the others why they are off."""
+    off = [s for s in switches(settings) if s.why_off]
+    found = [Health(s.name, True, f"off: {s.why_off}", required=False) for s in off]
+    if len(off) == len(switches(settings)):
+        return found
+    from core.store.blobs import BlobStore  # noqa: PLC0415 only with a channel
     from core.store.keyring import load_or_create  # noqa: PLC0415
+    from core.store.store import Store  # noqa: PLC0415
 
-    keys = load_or_create(settings.key_file)
-    channel = TelegramChannel(settings.telegram, BlobStore(settings.data_dir / "blobs", keys))
-    await channel.start()
+    # Probes write nothing, so the schema need not be there yet.
+    store = Store(settings.database_url, load_or_create(settings.key_file))
+    blobs = BlobStore(settings.data_dir / "blobs", store.keys)
     try:
-        return await channel.probe()
+        for channel in connected(settings, Parts(store, SystemClock(), blobs, settings.data_dir)):
+            await channel.start()
+            try:
+                found.append(await channel.probe())
+            finally:
+                await channel.stop()
     finally:
-        await channel.stop()
+        store.close()
+    return found

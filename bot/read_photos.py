@@ -6,8 +6,10 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from bot import log
 from bot.settings import Settings
@@ -15,8 +17,8 @@ from core.errors import OculiChatError, PatientError
 from core.message import Language
 from core.reply import plain_text
 from core.texts import text
+from core.turn.both_eyes import Shown, explain_all
 from core.turn.photos import reading_to_json
-from core.turn.reading_answer import explain
 from models.fundus.reader import OnnxFundusReader
 
 
@@ -41,7 +43,8 @@ async def _read_all(
     card_folder: Path | None,
     language: Language,
 ) -> int:
-    reader = OnnxFundusReader(settings.fundus)
+    zone = ZoneInfo(settings.dialog.zone)
+    reader = OnnxFundusReader(settings.fundus, today=lambda: datetime.now(zone).date())
     status = 0
     try:
         for path in photos:
@@ -56,12 +59,15 @@ async def _read_all(
                 status = 1
                 result["error"] = f"{type(error).__name__}: cannot be read"
             else:
-                if card_folder and reading.card:
-                    target = card_folder / f"{path.stem}.card.jpg"
-                    await asyncio.to_thread(_save, target, reading.card)
-                    result["card"] = str(target)
                 result |= reading_to_json(reading)
-                result["text"] = plain_text(explain(reading, language))
+                for number, eye in enumerate(reading.eyes(), start=1):
+                    if card_folder and eye.card:
+                        second = "" if number == 1 else f".{number}"
+                        target = card_folder / f"{path.stem}{second}.card.jpg"
+                        await asyncio.to_thread(_save, target, eye.card)
+                        (result if number == 1 else result["other"])["card"] = str(target)
+                shown = [Shown(eye, None, None) for eye in reading.eyes()]
+                result["text"] = plain_text(explain_all(shown, language)[-1])
             _print(result, as_json=as_json)
     finally:
         await reader.close()

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
 import socket
 import sys
 
-from adapters.console.desk import NewStaff, count_staff, set_staff
+from adapters.console.codes import new_password
 from adapters.console.passwords import Passwords
 from bot import log
 from bot.service import Service
 from bot.settings import Settings
 from core.clock import SystemClock
+from core.store.staff import NewStaff, count_staff, set_staff
 
 _FIRST_ACCOUNT = "admin"
-# No letters that look alike: it is read from a screen and typed on a phone.
-_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 def serve_until_stopped(settings: Settings) -> None:
@@ -57,7 +55,7 @@ async def _first_password(service: Service) -> str | None:
     """Create the first console account with a random password; None when there is one already."""
     if not service.settings.console.enabled or await service.store.read(count_staff, None):
         return None
-    password = "-".join("".join(secrets.choice(_ALPHABET) for _ in range(4)) for _ in range(4))
+    password = new_password()
     passwords = Passwords(service.settings.console)
     hashed = await asyncio.to_thread(passwords.hash, password)
     at_ms = SystemClock().now_ms()

@@ -10,27 +10,34 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from datetime import time
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from adapters.console.desk import StaffDesk
 from adapters.console.passwords import Passwords
+from adapters.console.walk_in import ConsoleChannel
 from adapters.webchat.channel import WebChat
+from adapters.webchat.links import StoredLinks
 from bot import followup_rules
+from bot.channels import Connected, Counted, Parts, connected, switches
 from bot.knowledge import KnowledgeSources
 from bot.memory import give_back
 from bot.settings import Settings
 from bot.ticker import Ticker
 from core.alerts import AlertSettings, StaffAlerts
+from core.clinic_book import StoredClinic
 from core.clock import Clock, SystemClock
 from core.delivery import Delivery
 from core.digest import DigestSettings, StaffDigest
 from core.dispatch import Dispatcher, DispatchLimits
+from core.drift import Tallies
 from core.errors import ConfigError, TransientError
 from core.intake import StoreIntake
 from core.message import Address, Attachment, Inbound
@@ -41,18 +48,19 @@ from core.store.history import TranscriptHistory
 from core.store.keycheck import open_keyring
 from core.store.leases import free_all_leases
 from core.store.store import Store
+from core.takeover import Takeovers, TakeoverSettings
 from core.triage.engine import assess, warm_up
-from core.turn.model_answer import ModelAssistant
 from core.turn.turn import TurnHandler, TurnSettings
 from migrations.schema import prepare
 from models.fundus.reader import OnnxFundusReader
-from models.llm.client import LlmClient
 
 if TYPE_CHECKING:
     from adapters.http.server import HttpServer
-    from adapters.telegram.channel import TelegramChannel
-
+    from core.turn.model_answer import ModelAssistant
+    from models.llm.client import LlmClient
 log = structlog.get_logger(__name__)
+
+_RUN_AGAIN_S = 5.0
 
 ChannelMaker = Callable[[BlobStore], Channel]
 
@@ -83,7 +91,7 @@ class Service:
         self._exit = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._server: HttpServer | None = None
-        self._telegram: TelegramChannel | None = None
+        self.connected: list[Connected] = []
         with ExitStack() as held:
             self._open_store(held)
             self._build(extra_channel)
@@ -104,8 +112,9 @@ class Service:
         settings = self._settings
         self.blobs = BlobStore(settings.data_dir / "blobs", self.store.keys)
         self.history = TranscriptHistory(self.store)
-        self.llm = LlmClient(settings.llm) if settings.llm.base_urls else None
-        self.reader = OnnxFundusReader(settings.fundus)
+        self.llm = self._make_llm()
+        self.reader = OnnxFundusReader(settings.fundus, today=self._today)
+        self.readings = Tallies()
         self.knowledge = KnowledgeSources(settings)
         self.channels: dict[tuple[str, str], Channel] = {}
         self._make_channels(extra_channel)
@@ -114,6 +123,8 @@ class Service:
         self.dispatcher = self._make_dispatcher()
         self.intake = StoreIntake(self.store, self.clock, self.dispatcher, settings.dialog.zone)
         self.desk = StaffDesk(self.store, self.clock, settings.dialog.language)
+        self.clinic = StoredClinic(self.store, followup_rules.clinics_table(settings.followups))
+        self.takeovers = self._make_takeovers()
         self.ticker = Ticker(
             self.store,
             self.clock,
@@ -122,7 +133,12 @@ class Service:
             int(settings.dialog.lease_s * 1000),
             self.alerts,
             self._make_digest(),
+            self.takeovers,
         )
+
+    def _today(self) -> date:
+        zone = ZoneInfo(self._settings.dialog.zone)
+        return datetime.fromtimestamp(self.clock.now_ms() / 1000, zone).date()
 
     def _staff_chats(self) -> tuple[Address, ...]:
         chats: list[Address] = []
@@ -156,6 +172,22 @@ class Service:
             ),
         )
 
+    def _make_takeovers(self) -> Takeovers:
+        staff = self._settings.staff
+        return Takeovers(
+            self.store,
+            self.clock,
+            self.channels,
+            self.delivery.deliver,
+            self.dispatcher.fence_moved,
+            TakeoverSettings(
+                int(staff.takeover_nudge_min * 60_000),
+                int(staff.takeover_idle_min * 60_000),
+                alert_staff=self.alerts is not None,
+                language=self._settings.dialog.language,
+            ),
+        )
+
     def _make_alerts(self) -> StaffAlerts | None:
         """Return what alerts staff; None without chats, or where no channel is made for them."""
         settings, staff = self._settings, self._settings.staff
@@ -175,6 +207,22 @@ class Service:
             ),
         )
 
+    def _make_llm(self) -> LlmClient | None:
+        if not self._settings.llm.base_urls:
+            return None
+        # Client and agent are a fifth of the service's code; without a model they stay out.
+        from models.llm.client import LlmClient  # noqa: PLC0415
+
+        return LlmClient(self._settings.llm)
+
+    def _make_assistant(self) -> ModelAssistant | None:
+        if self.llm is None:
+            return None
+        from core.turn.model_answer import ModelAssistant  # noqa: PLC0415
+
+        limits = self._settings.llm.limits()
+        return ModelAssistant(self.llm, limits, self.store, self.llm.tokens)
+
     def _make_channels(self, extra: ChannelMaker | None) -> None:
         settings = self._settings
         if extra is not None:
@@ -183,18 +231,29 @@ class Service:
             return
         if settings.webchat.enabled:
             self._add(
-                WebChat(settings.webchat, history=self.history, blobs=self.blobs, clock=self.clock)
+                WebChat(
+                    settings.webchat,
+                    history=self.history,
+                    blobs=self.blobs,
+                    clock=self.clock,
+                    shrink=self.reader.clean,
+                    links=StoredLinks(
+                        self.store, self.clock, days=settings.webchat.session_lifetime_days
+                    ),
+                )
             )
         else:
             log.info("channel_off", channel="webchat", why="webchat.enabled is false")
-        if settings.telegram.token is not None:
-            # Imported here: without a token the library's 20 MiB are not needed.
-            from adapters.telegram.channel import TelegramChannel  # noqa: PLC0415
-
-            self._telegram = TelegramChannel(settings.telegram, self.blobs)
-            self._add(self._telegram)
-        else:
-            log.info("channel_off", channel="telegram", why="telegram.token is not set")
+        if settings.console.enabled:
+            limit = settings.webchat.max_upload_bytes
+            self._add(ConsoleChannel(self.blobs, max_bytes=limit))
+        for switch in switches(settings):
+            if switch.why_off:
+                log.info("channel_off", channel=switch.name, why=switch.why_off)
+        parts = Parts(self.store, self.clock, self.blobs, settings.data_dir)
+        self.connected = connected(settings, parts)
+        for channel in self.connected:
+            self._add(channel)
 
     def _add(self, channel: Channel) -> None:
         self.channels[(channel.name, channel.account)] = channel
@@ -219,10 +278,9 @@ class Service:
             self.channels,
             self.blobs,
             self.reader if self._settings.fundus.enabled else None,
-            ModelAssistant(self.llm, self._settings.llm.limits(), self.store, self.llm.tokens)
-            if self.llm
-            else None,
+            self._make_assistant(),
             self.knowledge.prepare,
+            self.readings,
         )
         limits = DispatchLimits(
             dialog.merge_window_ms, int(dialog.lease_s * 1000), dialog.turns_at_once
@@ -261,9 +319,9 @@ class Service:
             raise
 
     async def _start(self) -> None:
-        if self._telegram is not None:
-            await self._telegram.start()
-            self._exit.push_async_callback(self._telegram.stop)
+        for channel in self.connected:
+            await channel.start()
+            self._exit.push_async_callback(channel.stop)
         if self.llm is not None:
             await self.llm.start()
             self._exit.push_async_callback(self.llm.stop)
@@ -272,13 +330,16 @@ class Service:
         self._tasks.append(self.knowledge.start())
         if self._only_user:
             await self.store.write(free_all_leases, None)
+        await self.clinic.use()
+        if self.store.shared:
+            self._tasks.append(asyncio.create_task(self.clinic.follow()))
         await followup_rules.follow_zone_data(self.store)
         await self.delivery.recover(only_user=self._only_user)
         await self.dispatcher.claim_waiting()
         if self._network:
             await self._start_http()
-        if self._telegram is not None:
-            self._tasks.append(asyncio.create_task(self._telegram.run(self.intake)))
+        for channel in self.connected:
+            self._tasks.append(asyncio.create_task(_keep_running(channel, self.intake)))
         self.ticker.start()
         # A second of compiling, off the loop: the first message should not pay for it.
         self._tasks.append(asyncio.create_task(asyncio.to_thread(_warm_up)))
@@ -330,10 +391,10 @@ class Service:
         else:
             detail = "no llm.base_urls: the guided consult answers"
             parts.append(Health("llm", True, detail, required=False))
-        if self._telegram is not None:
-            parts.append(self._telegram.health())
-        elif self._network:
-            parts.append(Health("telegram", True, "off: telegram.token is not set", required=False))
+        parts += [channel.health() for channel in self.connected]
+        if self._network:
+            off = [s for s in switches(self._settings) if s.why_off]
+            parts += [Health(s.name, True, f"off: {s.why_off}", required=False) for s in off]
         return parts
 
     async def _database_health(self) -> Health:
@@ -352,10 +413,6 @@ class Service:
         """The web chat, when it is on."""
         return next((c for c in self.channels.values() if isinstance(c, WebChat)), None)
 
-    def telegram(self) -> TelegramChannel | None:
-        """The Telegram channel, when it is on."""
-        return self._telegram
-
     def counts(self) -> Mapping[str, Any]:
         """Return the counters of every part, for `/metrics`."""
         counts: dict[str, Any] = {
@@ -364,7 +421,21 @@ class Service:
             "delivery": self.delivery.counts,
             "writer": self.store.writer.counts,
         }
+        counts |= {c.name: c.counts for c in self.connected if isinstance(c, Counted)}
         return counts | ({"alerts": self.alerts.counts} if self.alerts else {})
+
+
+async def _keep_running(channel: Connected, intake: StoreIntake) -> None:
+    """Run a channel; one that ends by itself is started again and disturbs no other."""
+    while True:
+        try:
+            await channel.run(intake)
+        except Exception as error:
+            # Where, but not what: an error's text may hold a patient's words.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            name = type(error).__name__
+            log.error("channel_broken", channel=channel.name, error=name, at=where)  # noqa: TRY400
+        await asyncio.sleep(_RUN_AGAIN_S)
 
 
 def _warm_up() -> None:

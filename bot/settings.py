@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from adapters.console.settings import ConsoleSettings
 from adapters.telegram.settings import TelegramSettings
 from adapters.webchat.settings import WebChatSettings
+from adapters.wechat.settings import WechatSettings
 from core.errors import ConfigError
 from core.message import Language
 from models.embeddings.settings import KnowledgeSettings
@@ -50,7 +51,7 @@ class ServerSettings(_Part):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
-    public_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    public_url: Annotated[str, Field(pattern=r"^https?://[!-~]+$")] | None = None
 
 
 class DatabaseSettings(_Part):
@@ -131,7 +132,7 @@ class FollowUpSettings(_Part):
     closed_weekdays: tuple[Annotated[int, Field(ge=1, le=7)], ...] = ()
     compare: tuple[Literal["standard", "lighter"], ...] = ()
     compare_seed: str = ""
-    digest_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None = "08:00"
+    digest_at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] | None = "08:00"
 
 
 class StaffSettings(_Part):
@@ -142,11 +143,16 @@ class StaffSettings(_Part):
             the order in which they are tried. Whoever reads there must have started the bot.
         repeat_after_minutes: a task nobody took for so long is announced in the next chat.
         console_url: address of the staff console, for the link in an alert.
+        takeover_nudge_min: staff are reminded when a patient whose conversation they took over
+            has waited for so long, and again after as long.
+        takeover_idle_min: after so long without a sign of them the assistant answers again.
     """
 
-    alert_chats: tuple[Annotated[str, Field(pattern=r"^[a-z]+:[\w@.-]{1,128}$")], ...] = ()
+    alert_chats: tuple[Annotated[str, Field(pattern=r"^[a-z]+:[A-Za-z0-9_@.-]{1,128}$")], ...] = ()
     repeat_after_minutes: Annotated[float, Field(ge=0.1, le=240)] = 5.0
-    console_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    console_url: Annotated[str, Field(pattern=r"^https?://[!-~]+$")] | None = None
+    takeover_nudge_min: Annotated[float, Field(ge=0.5, le=240)] = 3.0
+    takeover_idle_min: Annotated[float, Field(ge=1, le=1_440)] = 30.0
 
 
 class LogSettings(_Part):
@@ -182,6 +188,7 @@ class Settings(BaseSettings):
     staff: StaffSettings = StaffSettings()
     followups: FollowUpSettings = FollowUpSettings()
     telegram: TelegramSettings = TelegramSettings()
+    wechat: WechatSettings = WechatSettings()
     webchat: WebChatSettings = WebChatSettings()
     console: ConsoleSettings = ConsoleSettings()
     llm: LlmSettings = LlmSettings()

@@ -18,6 +18,7 @@ from core.dispatch import Dispatcher
 from core.errors import TransientError
 from core.store.due import Due, take_due
 from core.store.store import Store
+from core.takeover import Takeovers
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class Ticker:
         lease_ms: int,
         alerts: StaffAlerts | None = None,
         digest: StaffDigest | None = None,
+        takeovers: Takeovers | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -57,6 +59,8 @@ class Ticker:
             beats.append((1.0, alerts.tick))
         if digest is not None:
             beats.append((30.0, digest.tick))
+        if takeovers is not None:
+            beats.append((5.0, takeovers.tick))
         for seconds, work in beats:
             self._scheduler.add_job(  # pyright: ignore[reportUnknownMemberType] untyped library
                 _guarded(work),

@@ -67,6 +67,8 @@ class _Queue:
     address: Address
     rows: deque[OutboxRow] = field(default_factory=deque["OutboxRow"])
     task: asyncio.Task[None] | None = None
+    # Ends the present pause early (`core.errors.Throttled`).
+    sooner: asyncio.Event | None = None
 
 
 class Delivery:
@@ -136,7 +138,7 @@ class Delivery:
         try:
             while queue.rows and not self._stopping.is_set():
                 row = queue.rows[0]
-                again = await self._send(queue.address, row)
+                again = await self._send(queue, row)
                 if again is None:
                     queue.rows.popleft()
                 else:
@@ -148,13 +150,16 @@ class Delivery:
             queue.task = None
             self._queues.pop(conversation_id, None)
 
-    async def _send(self, address: Address, row: OutboxRow) -> OutboxRow | None:
+    async def _send(self, queue: _Queue, row: OutboxRow) -> OutboxRow | None:
         """Try one row; returns the row to try again, or None when it is settled."""
+        address = queue.address
         channel = self._channels[(address.channel, address.account)]
-        await self._pause_until(row.not_before_ms)
+        await self._pause_until(row.not_before_ms, queue.sooner)
+        queue.sooner = None
         try:
             await channel.ready(address, urgent=row.kind == "emergency")
         except Throttled as error:
+            queue.sooner = error.sooner
             wait_ms = int((error.retry_after_s or 1.0) * 1000)
             return replace(row, not_before_ms=self._clock.now_ms() + wait_ms)
         if self._stopping.is_set():
@@ -168,7 +173,7 @@ class Delivery:
         )
         if not mine:
             return None  # a peer has it, or it was settled
-        result = await self._call(channel, address, row)
+        result = await self._call(channel, queue, row)
         await self._store.write(finish_sending, result)
         if result.state != "pending":
             return None
@@ -180,14 +185,15 @@ class Delivery:
             hold_back, AboutToSend(row.id, row.conversation_id, now_ms, detail)
         )
 
-    async def _call(self, channel: Channel, address: Address, row: OutboxRow) -> SendResult:
+    async def _call(self, channel: Channel, queue: _Queue, row: OutboxRow) -> SendResult:
         """Make one call and say how it ended; never raises what a channel may raise."""
         body = self._store.keys.open_json(OUTBOX_BODY, row.body_sealed)
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
-                sent = await channel.send(address, from_json(body), key=reply_key(row))
+                sent = await channel.send(queue.address, from_json(body), key=reply_key(row))
         except Throttled as error:
             self.counts.throttled += 1
+            queue.sooner = error.sooner
             return self._later(row, error.retry_after_s or 1.0, "throttled")
         except SendRefused as error:
             return self._settled(row, "dead", "refused", unlink=error.unlink)
@@ -233,14 +239,16 @@ class Delivery:
         exact = min(_BACKOFF_CAP_S, _BACKOFF_BASE_S * 2 ** min(row.attempts, 10))
         return exact * random.uniform(1.0, 1.25)  # noqa: S311 spreads load, keeps no secret
 
-    async def _pause_until(self, at_ms: int) -> None:
+    async def _pause_until(self, at_ms: int, sooner: asyncio.Event | None) -> None:
         delay_s = (at_ms - self._clock.now_ms()) / 1000
         if delay_s > 0:
+            ends = [self._stopping, *([sooner] if sooner else [])]
+            waits = [asyncio.ensure_future(event.wait()) for event in ends]
             try:
-                async with asyncio.timeout(delay_s):
-                    await self._stopping.wait()
-            except TimeoutError:
-                return
+                await asyncio.wait(waits, timeout=delay_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     async def stop(self, drain_s: float) -> None:
         """Finish calls in flight; what is queued stays in the outbox."""

@@ -56,6 +56,8 @@ class TurnInput:
         messages: at least one, in order.
         state_sealed: dialog state, or None for a new conversation.
         given_up: true when the messages failed too often and only an honest notice is wanted.
+        takeover_id: staff answer this conversation since then, so the turn says nothing of its
+            own (`core.turn.taken_over`); None = we answer.
     """
 
     conversation_id: int
@@ -64,6 +66,7 @@ class TurnInput:
     messages: tuple[Waiting, ...]
     state_sealed: bytes | None
     given_up: bool = False
+    takeover_id: int | None = None
 
 
 Discard = Callable[[Address, Sequence[Attachment]], Coroutine[Any, Any, None]]
@@ -85,6 +88,8 @@ class _Lane:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     # True when the inbox may hold messages of this conversation that memory does not.
     behind: bool = False
+    # True when its lease is known to have ended: what it does next must leave nothing.
+    abandoned: bool = False
     task: asyncio.Task[None] | None = None
     turn: asyncio.Task[Completion] | None = None
 
@@ -220,6 +225,26 @@ class Dispatcher:
             self._adopt(item)
         return len(claimed)
 
+    def fence_moved(self, conversation_id: int, token: str | None) -> None:
+        """Abandon the lane whose lease a commit outside the lanes has ended, and read anew.
+
+        A turn in flight would leave nothing anyway; here its model is not asked to the end, and
+        its messages get their next turn at once. Replicas notice at their own commit.
+
+        Args:
+            conversation_id: whose.
+            token: the token that was ended, or None when nobody held the conversation.
+        """
+        lane = self._lanes.get(conversation_id)
+        if lane is not None and lane.lease.token == token:
+            lane.abandoned = True
+            del self._lanes[conversation_id]
+            lane.wake.set()
+            if lane.turn is not None:
+                lane.turn.cancel()
+        self._unheard.add(conversation_id)
+        self._spawn(self._claim_one(conversation_id))
+
     async def _claim(self, only: Sequence[int] | None) -> list[Claimed]:
         now_ms = self._clock.now_ms()
         size = _CLAIM_BATCH if only is None else len(only)
@@ -266,7 +291,7 @@ class Dispatcher:
     async def _run(self, lane: _Lane) -> None:
         conversation_id = lane.lease.conversation_id
         try:
-            while (lane.waiting or lane.behind) and not self._stopping:
+            while (lane.waiting or lane.behind) and not (self._stopping or lane.abandoned):
                 await self._refresh(lane)
                 ready = gather(
                     lane.waiting,
@@ -318,6 +343,7 @@ class Dispatcher:
             batch,
             lease.state_sealed,
             given_up=batch[0].attempts >= _MAX_ATTEMPTS,
+            takeover_id=lease.takeover_id,
         )
         completion = await self._attempt(lane, turn)
         if completion is None:
@@ -343,17 +369,19 @@ class Dispatcher:
             # After the commit: a crash before it still needs the files.
             self._spawn(self._discard(lane.address, completion.discard))
         lane.lease = replace(lease, state_sealed=completion.state_sealed)
+        if lane.abandoned:
+            return False  # what it said was committed before its lease ended
         return not completion.release or await self._reopen(lane)
 
     async def _reopen(self, lane: _Lane) -> bool:
         """After the lease was given back: take it again if something came in meanwhile."""
         conversation_id = lane.lease.conversation_id
         if not lane.waiting and not self._store.shared:
-            del self._lanes[conversation_id]
+            self._close(lane)
             return False
         claimed = await self._claim([conversation_id])
         if not claimed:
-            self._lanes.pop(conversation_id, None)
+            self._close(lane)
             return False
         lane.lease = claimed[0].lease
         lane.waiting = []
@@ -408,9 +436,15 @@ class Dispatcher:
         ]
 
     def _lost(self, lane: _Lane) -> None:
-        self.counts.leases_lost += 1
-        log.warning("lease_lost", conversation=lane.lease.conversation_id)
-        self._lanes.pop(lane.lease.conversation_id, None)
+        if not lane.abandoned:
+            self.counts.leases_lost += 1
+            log.warning("lease_lost", conversation=lane.lease.conversation_id)
+        self._close(lane)
+
+    def _close(self, lane: _Lane) -> None:
+        """Forget a lane, unless a newer one already stands in its place."""
+        if self._lanes.get(lane.lease.conversation_id) is lane:
+            del self._lanes[lane.lease.conversation_id]
 
     async def _give_back(self, lane: _Lane) -> None:
         try:

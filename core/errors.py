@@ -18,6 +18,7 @@ Adapters translate library errors into these at the border; core never sees a li
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 
@@ -45,14 +46,21 @@ class TransientError(OculiChatError):
 class Throttled(TransientError):
     """The other side asked for a pause and accepted nothing.
 
-    `scope` says what has to pause: one chat, or everything sent from this account.
+    `scope` says what has to pause: one chat, or everything sent from this account. `sooner` is
+    set when trying is worth it before the pause is over (WeChat: the person wrote again).
     """
 
     def __init__(
-        self, message: str, *, retry_after_s: float, scope: Literal["chat", "account"] = "chat"
+        self,
+        message: str,
+        *,
+        retry_after_s: float,
+        scope: Literal["chat", "account"] = "chat",
+        sooner: asyncio.Event | None = None,
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.scope: Literal["chat", "account"] = scope
+        self.sooner = sooner
 
 
 class Unreachable(TransientError):

@@ -5,7 +5,7 @@ Adapters (channels) and models (LLM, fundus reader) implement these; `bot` wires
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -33,6 +33,9 @@ class Capabilities:
             None = always.
         on_unknown: what to do with a message that may or may not have been delivered:
             ``resend`` where the receiver recognises repeats, ``hold`` where it cannot.
+        documents: a small text file can go with an answer.
+        numbered_parts: say (1/3) on each part of a long answer, where messages may come in
+            another order than they were sent.
     """
 
     text_limit: int
@@ -43,6 +46,8 @@ class Capabilities:
     media_limit_bytes: int
     proactive_window_ms: int | None = None
     on_unknown: Literal["resend", "hold"] = "hold"
+    documents: bool = False
+    numbered_parts: bool = False
 
 
 class Draft(Protocol):
@@ -252,13 +257,23 @@ class FundusReader(Protocol):
         """
         ...
 
-    async def clean(self, photo: bytes) -> bytes:
-        """Return the photo as it may be stored: upright, as JPEG, without any metadata.
+    async def clean(self, photo: bytes, longest_px: int | None = None) -> bytes:
+        """Return the photo as it may be stored or shown: upright, as JPEG, without any metadata.
+
+        Where a camera left a dark surround it is black: names and dates are burned in there.
+
+        Args:
+            photo: the file as it was sent; not trusted.
+            longest_px: of the longer side, for a smaller copy; None keeps what a camera gives.
 
         Raises:
             PatientError, TransientError: as `read`.
         """
         ...
+
+
+# Makes a small copy for a page, as `FundusReader.clean` does: file, longest side in pixels → JPEG.
+Shrink = Callable[[bytes, int], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,11 @@ Eye = Literal["OD", "OS"]
 Condition = Literal["dr", "dme", "glaucoma", "amd", "pm"]
 CONDITIONS: tuple[Condition, ...] = ("dr", "dme", "glaucoma", "amd", "pm")
 Decision = Literal["negative", "borderline", "refer", "not_assessed"]
+EyeSource = Literal["caption", "file", "picture"]
 Outcome = Literal["assessed", "not_fundus", "ungradable"]
-RetakeCause = Literal["blur", "dark", "bright", "reflection", "off_centre", "too_small", "screen"]
+RetakeCause = Literal[
+    "blur", "dark", "bright", "reflection", "off_centre", "too_small", "screen", "two_eyes"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,12 @@ class Reading:
         height_px: height of the decoded photo.
         card: result card as JPEG, or None when there is nothing to show.
         elapsed_ms: wall time of decoding, network and drawing.
+        dr_at_least: probability that the ICDR grade is at least 1, 2, 3 and 4; empty when it was
+            not graded.
+        eye_from: who says which eye it is: the person, the file (DICOM), or the place of the optic
+            disc in the picture; None when nobody does.
+        eye_doubt: the picture looks like the other eye: mirrored, upside down, or mistaken.
+        other: the second eye, when one picture shows two.
     """
 
     outcome: Outcome
@@ -63,6 +72,14 @@ class Reading:
     height_px: int
     card: bytes | None = None
     elapsed_ms: float = 0.0
+    dr_at_least: tuple[float, ...] = ()
+    eye_from: EyeSource | None = None
+    eye_doubt: bool = False
+    other: Reading | None = None
+
+    def eyes(self) -> tuple[Reading, ...]:
+        """Return this reading and that of the other eye in the picture, if there is one."""
+        return (self,) if self.other is None else (self, self.other)
 
     def finding(self, condition: Condition) -> Finding:
         """Return the result for one condition."""

@@ -103,13 +103,33 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """A small file that goes with an answer, such as a calendar entry; kept in the reply itself.
+
+    Attributes:
+        name: file name with its ending, ASCII.
+        mime: such as ``text/calendar``.
+        text: what is in it, sent as UTF-8.
+    """
+
+    name: str
+    mime: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. On channels without buttons they become numbered lines."""
+    """One answer.
+
+    On channels without buttons they become numbered lines; on channels that take no documents the
+    document is left out, so the words must do without it.
+    """
 
     kind: ReplyKind
     blocks: tuple[Block, ...]
     buttons: tuple[tuple[Button, ...], ...] = ()
     image: Image | None = None
+    document: Document | None = None
     ai_generated: bool = field(default=False)
     # What wrote it, for the record: version of the prompt, and what it rests on; "" = fixed text.
     origin: str = ""
@@ -184,6 +204,8 @@ def to_json(reply: Reply) -> dict[str, Any]:
         data["buttons"] = [[[b.label, b.action] for b in row] for row in reply.buttons]
     if reply.image:
         data["image"] = [reply.image.blob, reply.image.mime, reply.image.alt]
+    if reply.document:
+        data["document"] = [reply.document.name, reply.document.mime, reply.document.text]
     if reply.ai_generated:
         data["ai"] = True
     if reply.origin:
@@ -207,6 +229,7 @@ def from_json(data: dict[str, Any]) -> Reply:
         tuple(blocks),
         tuple(tuple(Button(b[0], b[1]) for b in row) for row in data.get("buttons", ())),
         Image(*data["image"]) if "image" in data else None,
-        data.get("ai", False),
-        data.get("origin", ""),
+        Document(*data["document"]) if "document" in data else None,
+        ai_generated=data.get("ai", False),
+        origin=data.get("origin", ""),
     )

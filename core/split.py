@@ -37,6 +37,7 @@ _SPACE = re.compile(r"[^\S\n]+")
 # Where a cut leaves too short a part, the next finer kind of cut is better: share of the limit.
 _SHORTEST_SHARE = 1 / 3
 _SMALLEST_ROOM = 8  # any unit: room for at least two characters
+_LONGEST_NUMBER = len("(999/999)")  # what `numbered_parts` adds, in any unit
 
 _ZERO_WIDTH_JOINER = "\u200d"
 _LONGEST_CLUSTER = 32  # code points; the longest emoji families have 10, Zalgo text gets cut
@@ -87,9 +88,11 @@ def numbered_buttons(reply: Reply, *, first: int = 1) -> Reply:
 def split(reply: Reply, capabilities: Capabilities) -> list[Reply]:
     """Cut `reply` into parts that each fit one message of the channel, in order.
 
-    The parts' texts, joined, are the reply's text up to the white space at the cuts. Buttons go
+    The parts' texts, joined, are the reply's text up to the white space at the cuts (and the
+    parts' numbers, where the channel wants them). Buttons go
     with the last part (as numbered lines where the channel has none). The picture goes with the
-    whole text as its caption when that fits, else in a part of its own before the text.
+    whole text as its caption when that fits, else in a part of its own before the text. A document
+    goes with the last text where that fits a caption, else in a part of its own at the end.
 
     Returns:
         At least one part; none only for a reply that says and shows nothing.
@@ -100,16 +103,32 @@ def split(reply: Reply, capabilities: Capabilities) -> list[Reply]:
     unit = capabilities.text_unit
 
     texts = _pack(blocks, capabilities.text_limit, unit)
-    parts = [replace(reply, blocks=tuple(text), buttons=(), image=None) for text in texts]
+    if capabilities.numbered_parts and len(texts) > 1:
+        room = capabilities.text_limit - len(_SEPARATOR) - _LONGEST_NUMBER
+        texts = _numbered(_pack(blocks, room, unit))
+    bare = replace(reply, blocks=(), buttons=(), image=None, document=None)
+    parts = [replace(bare, blocks=tuple(text)) for text in texts]
     if reply.image is not None:
         image = replace(reply.image, alt=clean_text(reply.image.alt))
         if len(parts) == 1 and _size(blocks, unit) <= capabilities.caption_limit:
             parts[0] = replace(parts[0], image=image)
         else:
-            parts.insert(0, replace(reply, blocks=(), buttons=(), image=image))
+            parts.insert(0, replace(bare, image=image))
+    if reply.document is not None and capabilities.documents:
+        fits = texts and _size(texts[-1], unit) <= capabilities.caption_limit
+        if not fits or parts[-1].image is not None:
+            parts.append(bare)
+        parts[-1] = replace(parts[-1], document=reply.document)
     if parts and reply.buttons:
         parts[-1] = replace(parts[-1], buttons=reply.buttons)
     return parts
+
+
+def _numbered(texts: list[list[Block]]) -> list[list[Block]]:
+    """Mark each part with its place among all of them."""
+    return [
+        [*text, Paragraph((Text(f"({n}/{len(texts)})"),))] for n, text in enumerate(texts, start=1)
+    ]
 
 
 def _pack(blocks: list[Block], limit: int, unit: TextUnit) -> list[list[Block]]:

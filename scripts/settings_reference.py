@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -96,13 +96,15 @@ def _default(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, tuple):
-        return f"`{list(value)}`".replace("'", '"').replace("|", "\\|")
+        return f"`{list(cast('tuple[object, ...]', value))}`".replace("'", '"').replace("|", "\\|")
     return f"`{value}`"
 
 
 def _rows(model: type[BaseModel], path: str, said: dict[str, str]) -> Iterator[str]:
     schema = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            continue  # a section of its own
         meaning = re.sub(r"\bNone\b", "null", said.get(name, "")).replace("``", "`")
         meaning = meaning.replace("|", "\\|")
         yield f"| `{path}{name}` | {_kind(schema[name])} | {_default(field.default)} | {meaning} |"
@@ -120,10 +122,20 @@ def page() -> str:
             meaning = comments.get(name, "")
             lines.append(f"| `{name}` | path | {_default(value)} | {meaning} |")
     for name, model in models.items():
-        said = _attributes(model)
-        title = (inspect.getdoc(model) or "").partition("\n")[0]
-        lines += ["", f"## {name}", "", title, "", *header, *_rows(model, f"{name}.", said)]
+        lines += _sections(name, model, header)
     return "\n".join(lines) + "\n"
+
+
+def _sections(name: str, model: type[BaseModel], header: list[str]) -> Iterator[str]:
+    """Yield a part's section, and a section for each part inside it."""
+    title = (inspect.getdoc(model) or "").partition("\n")[0]
+    yield from ("", f"## {name}", "", title)
+    rows = list(_rows(model, f"{name}.", _attributes(model)))
+    if rows:
+        yield from ("", *header, *rows)
+    for inner, field in model.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            yield from _sections(f"{name}.{inner}", type(field.default), header)
 
 
 if __name__ == "__main__":

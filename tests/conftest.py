@@ -6,11 +6,15 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from core.store.keyring import Keyring, load_or_create
+
+if TYPE_CHECKING:
+    from tests.gateway.gateway import Gateway
 
 _numbers = itertools.count(1)
 
@@ -52,6 +56,17 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def wechaty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A real Wechaty gateway for this test process; everybody writes as people of their own."""
+    from tests.gateway.gateway import Gateway, why_not  # noqa: PLC0415 only where it is used
+
+    if why_not:
+        pytest.skip(why_not)
+    with Gateway.running(tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database of each kind."""
@@ -71,3 +86,9 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a command run in this process from sending later logs to its closed stderr."""
+    monkeypatch.setattr("bot.log.set_up", lambda settings: None)

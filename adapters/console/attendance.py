@@ -9,11 +9,12 @@ from aiohttp import web
 from jinja2 import Environment
 
 from adapters.console.chart import bar, swatch
+from adapters.console.frame import frame
 from adapters.console.recall_ports import Attendance
 from adapters.console.session import Doorkeeper
 from adapters.console.settings import ConsoleSettings
 from adapters.console.today import PAGES
-from adapters.http.language import Texts, is_large, language_of, texts_in
+from adapters.http.language import Texts, language_of, texts_in
 from adapters.http.pages import html
 from core.clock import Clock
 from core.followup.report import (
@@ -68,12 +69,7 @@ class AttendancePage:
         say = texts_in(language)
         groups = [(_name(by, key, language), figures) for key, figures in found.groups[by].items()]
         page = self._page.render(
-            t=say,
-            language=language,
-            large=is_large(request),
-            staff_name=visit.staff.staff_name,
-            form_token=visit.form_token,
-            page=PAGES[2],
+            **frame(request, PAGES[2]),
             today=today,
             found=found,
             by=by,

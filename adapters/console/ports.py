@@ -1,4 +1,4 @@
-"""What the staff console needs from the store, as data and small Protocols."""
+"""What the worklist needs from the store, as data and small Protocols; staff: `staff_ports`."""
 
 from __future__ import annotations
 
@@ -6,77 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from adapters.console.recall_ports import Said
 from core.urgency import Urgency
 
 TaskKind = Literal["emergency", "human", "failed_delivery", "overdue_follow_up"]
-
-
-@dataclass(frozen=True, slots=True)
-class Staff:
-    """Someone who may use the console.
-
-    Attributes:
-        id: stable id, written beside everything they do.
-        name: as shown to colleagues.
-        password_hash: argon2id in its PHC string form, or "" when they cannot log in.
-    """
-
-    id: int
-    name: str
-    password_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class StaffSession:
-    """A login that has not ended.
-
-    Attributes:
-        staff_id: whose.
-        staff_name: as shown to colleagues.
-        created_at_ms: when they logged in.
-        seen_at_ms: when they were last here.
-    """
-
-    staff_id: int
-    staff_name: str
-    created_at_ms: int
-    seen_at_ms: int
-
-
-class StaffAccounts(Protocol):
-    """Who may log in."""
-
-    async def find_account(self, account: str) -> Staff | None:
-        """Return the active account of this login name (compared in lower case), or None."""
-        ...
-
-    async def replace_password_hash(self, staff_id: int, password_hash: str) -> None:
-        """Store the same password hashed with today's parameters."""
-        ...
-
-
-class StaffSessions(Protocol):
-    """Logins, kept on our side so that they can be listed and revoked.
-
-    `token_hash` is the SHA-256 of the cookie as 64 hexadecimal digits; the cookie itself is
-    never stored.
-    """
-
-    async def create_session(self, token_hash: str, staff_id: int, *, at_ms: int) -> None:
-        """Begin a session."""
-        ...
-
-    async def find_session(self, token_hash: str) -> StaffSession | None:
-        """Return a session that was not revoked and whose staff member is still active."""
-        ...
-
-    async def touch_session(self, token_hash: str, *, at_ms: int) -> None:
-        """Note that its holder is here; called at most once a minute."""
-        ...
-
-    async def revoke_session(self, token_hash: str) -> None:
-        """End a session; ending it again changes nothing."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +29,8 @@ class StaffTask:
         basis: what an emergency rests on: the words that counted and the rules' version.
         patient_said: what the patient said about it since (``going`` …), or "".
         patient_said_at_ms: when.
+        phone: number the patient left, or "".
+        messages: what was said last, oldest first.
     """
 
     id: int
@@ -110,6 +45,8 @@ class StaffTask:
     basis: str = ""
     patient_said: str = ""
     patient_said_at_ms: int = 0
+    phone: str = ""
+    messages: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +68,11 @@ class Worklist(Protocol):
     """The staff's open tasks."""
 
     async def open_tasks(self, *, limit: int) -> Sequence[StaffTask]:
-        """Return open tasks, most urgent first, then the one that waits longest."""
+        """Return open tasks: what cannot wait, then what is late, then by class and deadline."""
+        ...
+
+    async def stamp(self) -> str:
+        """Return a word that changes whenever an open task does; cheap, it is asked often."""
         ...
 
     async def claim(self, task_id: int, *, by: int, at_ms: int) -> bool:
@@ -139,7 +80,12 @@ class Worklist(Protocol):
         ...
 
     async def close(self, task_id: int, *, by: int, note: str, at_ms: int) -> bool:
-        """Close a task with what was done; False when it was closed before."""
+        """Close a task with what was done.
+
+        Returns:
+            False when it was closed before, or is a follow-up: that one ends with an outcome, on
+            the list of people to call.
+        """
         ...
 
     async def counts(self) -> Counts:

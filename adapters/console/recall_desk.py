@@ -8,13 +8,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.console.desk import StaffDesk
-from adapters.console.recall_ports import RecallTask, Said
+from adapters.console.last_words import said
+from adapters.console.recall_ports import RecallTask
 from core.clock import Clock
 from core.delivery import TASK_DETAIL
 from core.followup.report import PlanRow
-from core.reply import from_json, plain_text
 from core.store.attendance import Period, plans_due
-from core.store.history import PATIENT_BODY, SERVICE_BODY
 from core.store.recall import (
     NOTE,
     PHONE,
@@ -34,7 +33,6 @@ _HOUR_MS = 3_600_000
 # two hours, a day, or by the fifth day.
 _HOURS_TO_ACT = {Urgency.IMMEDIATE: 2, Urgency.SAME_DAY: 24, Urgency.WITHIN_48_H: 48}
 _OTHERWISE_HOURS = 5 * 24
-_LONGEST_SHOWN = 600
 
 
 class RecallDesk:
@@ -77,7 +75,7 @@ class RecallDesk:
             due_day=_due_day(row),
             visit=self._visit(row),
             phone=keys.open_json(PHONE, row["phone_sealed"]) if row["phone_sealed"] else "",
-            messages=tuple(self._said(message) for message in row["messages"]),
+            messages=tuple(said(keys, message) for message in row["messages"]),
             notes=tuple(notes.splitlines()),
             claimed_by=row["claimed_name"],
         )
@@ -88,22 +86,17 @@ class RecallDesk:
         parts = (row["visit_day"], row["visit_time"], known)
         return " ".join(str(part) for part in parts if part)
 
-    def _said(self, row: dict[str, Any]) -> Said:
-        keys = self._store.keys
-        if row["author"] == "patient":
-            words = keys.open_json(PATIENT_BODY, row["body_sealed"])["text"]
-        else:
-            words = plain_text(from_json(keys.open_json(SERVICE_BODY, row["body_sealed"])))
-        cut = words if len(words) <= _LONGEST_SHOWN else words[:_LONGEST_SHOWN] + "…"
-        return Said(row["author"], row["at_ms"], cut)
-
     async def claim(self, task_id: int, *, by: int, at_ms: int) -> bool:
         """Take a task; False when somebody else has it or it is closed."""
         return await self._desk.claim(task_id, by=by, at_ms=at_ms)
 
-    async def note(self, task_id: int, *, by: int, name: str, words: str, at_ms: int) -> bool:
+    async def note(
+        self, task_id: int, *, by: int, name: str, words: str, at_ms: int, form_id: str = ""
+    ) -> bool:
         """Add a note below the earlier ones; False when the task is closed."""
-        return await self._store.write(add_notes, self._line(task_id, by, name, words, at_ms))
+        return await self._store.write(
+            add_notes, self._line(task_id, by, name, words, at_ms, form_id)
+        )
 
     async def finish(
         self,
@@ -116,16 +109,17 @@ class RecallDesk:
         day: date,
         words: str,
         at_ms: int,
+        form_id: str = "",
     ) -> bool:
         """Close a task with its outcome, which ends the plan; False when it was closed before."""
-        note = self._line(task_id, by, name, f"[{outcome}] {words}".strip(), at_ms)
+        note = self._line(task_id, by, name, f"[{outcome}] {words}".strip(), at_ms, form_id)
         closing = Closing(note, outcome, plan_id, day, words)
         return await self._store.write(close_recalls, closing)
 
-    def _line(self, task_id: int, by: int, name: str, words: str, at_ms: int) -> Note:
+    def _line(self, task_id: int, by: int, name: str, words: str, at_ms: int, form_id: str) -> Note:
         at = datetime.fromtimestamp(at_ms / 1000, self._zone)
         line = f"{at:%Y-%m-%d %H:%M} {name}: {' '.join(words.split())}"
-        return Note(task_id, by, line, at_ms, self._store.keys)
+        return Note(task_id, by, line, at_ms, self._store.keys, form_id)
 
     async def plans_due(self, first: date, last: date) -> Sequence[PlanRow]:
         """Return the plans whose visit was due in these days."""

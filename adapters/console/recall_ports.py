@@ -71,8 +71,13 @@ class Recalls(Protocol):
         """Take a task; False when somebody else has it or it is closed. Repeating is harmless."""
         ...
 
-    async def note(self, task_id: int, *, by: int, name: str, words: str, at_ms: int) -> bool:
-        """Add a note below the earlier ones; False when the task is closed."""
+    async def note(
+        self, task_id: int, *, by: int, name: str, words: str, at_ms: int, form_id: str = ""
+    ) -> bool:
+        """Add a note below the earlier ones; False when the task is closed.
+
+        The same `form_id` again changes nothing and is True.
+        """
         ...
 
     async def finish(
@@ -86,6 +91,7 @@ class Recalls(Protocol):
         day: date,
         words: str,
         at_ms: int,
+        form_id: str = "",
     ) -> bool:
         """Close a task with its outcome, which ends the plan; False when it was closed before.
 
@@ -98,6 +104,7 @@ class Recalls(Protocol):
             day: when they were seen, or today.
             words: what was done.
             at_ms: now.
+            form_id: the same one again changes nothing and is True; "" for none.
         """
         ...
 

@@ -12,11 +12,28 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from adapters.console.ports import StaffSession, StaffSessions
 from adapters.console.settings import ConsoleSettings
+from adapters.console.staff_ports import StaffSession, StaffSessions
 from core.clock import Clock
 
 _TOUCH_EVERY_MS = 60_000
+# Between the password and the one-time code.
+_CODE_WITHIN_MS = 5 * 60_000
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS", "Mac"),
+    ("Linux", "Linux"),
+)
+_BROWSERS = (
+    ("MicroMessenger", "WeChat"),
+    ("Edg", "Edge"),
+    ("Firefox", "Firefox"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +43,9 @@ class Visit:
     staff: StaffSession
     token_hash: str
     form_token: str
+
+
+VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)
 
 
 def _cookie_name(*, secure: bool) -> str:
@@ -50,6 +70,43 @@ class Doorkeeper:
 
     async def visit(self, request: web.Request) -> Visit | None:
         """Return who is here, or None when nobody is logged in or the session has run out."""
+        known = request.get(VISIT)
+        if known is not None:
+            return known
+        visit = await self._find(request)
+        if visit is None or visit.staff.needs_code:
+            return None
+        await self.stay(visit)
+        request[VISIT] = visit
+        return visit
+
+    async def half_visit(self, request: web.Request) -> Visit | None:
+        """Return who gave the right password and still owes the one-time code, or None."""
+        visit = await self._find(request)
+        return visit if visit is not None and visit.staff.needs_code else None
+
+    async def again(self, visit: Visit) -> Visit | None:
+        """Return a visit as it is now, or None when it has ended or its rights have changed."""
+        staff = await self._sessions.find_session(visit.token_hash)
+        if staff is None or self._is_over(staff) or staff.role != visit.staff.role:
+            return None
+        return Visit(staff, visit.token_hash, visit.form_token)
+
+    async def stay(self, visit: Visit) -> None:
+        """Note that its holder is here, so that the session goes on."""
+        now = self._clock.now_ms()
+        if now - visit.staff.seen_at_ms >= _TOUCH_EVERY_MS:
+            await self._sessions.touch_session(visit.token_hash, at_ms=now)
+
+    def _is_over(self, staff: StaffSession) -> bool:
+        now = self._clock.now_ms()
+        idle_ms = self._settings.idle_minutes * 60_000
+        longest_ms = self._settings.session_hours * 3_600_000
+        if staff.needs_code:
+            longest_ms = _CODE_WITHIN_MS
+        return now - staff.seen_at_ms > idle_ms or now - staff.created_at_ms > longest_ms
+
+    async def _find(self, request: web.Request) -> Visit | None:
         token = request.cookies.get(_cookie_name(secure=request.secure), "")
         if not 40 <= len(token) <= 64:
             return None
@@ -57,23 +114,30 @@ class Doorkeeper:
         staff = await self._sessions.find_session(token_hash)
         if staff is None:
             return None
-        now = self._clock.now_ms()
-        if (
-            now - staff.seen_at_ms > self._settings.idle_minutes * 60_000
-            or now - staff.created_at_ms > self._settings.session_hours * 3_600_000
-        ):
+        if self._is_over(staff):
             await self._sessions.revoke_session(token_hash)
             return None
-        if now - staff.seen_at_ms >= _TOUCH_EVERY_MS:
-            await self._sessions.touch_session(token_hash, at_ms=now)
         return Visit(staff, token_hash, _form_token(token))
 
     async def begin(
-        self, request: web.Request, response: web.StreamResponse, staff_id: int
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        staff_id: int,
+        *,
+        needs_code: bool = False,
+        is_trusted: bool = False,
     ) -> None:
         """Begin a new session; the token is made here, never taken from the visitor."""
         token = secrets.token_urlsafe(32)
-        await self._sessions.create_session(_hash(token), staff_id, at_ms=self._clock.now_ms())
+        await self._sessions.create_session(
+            _hash(token),
+            staff_id,
+            at_ms=self._clock.now_ms(),
+            device=device_of(request.headers.get("User-Agent", "")),
+            needs_code=needs_code,
+            is_trusted=is_trusted,
+        )
         response.set_cookie(
             _cookie_name(secure=request.secure),
             token,
@@ -82,6 +146,10 @@ class Doorkeeper:
             httponly=True,
             samesite="Lax",
         )
+
+    async def forget(self, visit: Visit) -> None:
+        """End a session on our side alone."""
+        await self._sessions.revoke_session(visit.token_hash)
 
     async def end(self, request: web.Request, response: web.StreamResponse, visit: Visit) -> None:
         """End a session here and in the browser."""
@@ -94,3 +162,12 @@ class Doorkeeper:
 def is_own_form(visit: Visit, form_token: str) -> bool:
     """Tell in constant time whether a form was drawn for this session."""
     return hmac.compare_digest(visit.form_token.encode(), form_token.encode("utf-8", "replace"))
+
+
+def device_of(user_agent: str) -> str:
+    """Return system and browser in a word each, for the list of sessions."""
+    names = (
+        next((name for sign, name in known if sign in user_agent), "")
+        for known in (_SYSTEMS, _BROWSERS)
+    )
+    return ", ".join(filter(None, names)) or "?"

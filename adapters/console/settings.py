@@ -21,6 +21,8 @@ class ConsoleSettings(BaseModel):
         argon2_passes: passes over it.
         argon2_lanes: lanes.
         timezone: IANA zone of the times shown.
+        offline_hours: so long a phone that was marked at login as the clinic's own may show the
+            list of calls without a line; 0 lets no phone keep anything.
         refresh_s: how often the page looks for new tasks.
     """
 
@@ -35,4 +37,5 @@ class ConsoleSettings(BaseModel):
     argon2_passes: Annotated[int, Field(ge=1, le=20)] = 2
     argon2_lanes: Annotated[int, Field(ge=1, le=8)] = 1
     timezone: str = "Asia/Shanghai"
+    offline_hours: Annotated[int, Field(ge=0, le=72)] = 12
     refresh_s: Annotated[int, Field(ge=5, le=600)] = 20

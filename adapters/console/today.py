@@ -2,84 +2,88 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import hashlib
+import re
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
 from jinja2 import Environment
 
-from adapters.console.ports import StaffTask, Worklist
+from adapters.console.frame import frame, moment
+from adapters.console.guard import visit_of
+from adapters.console.live import SHOWN
+from adapters.console.ports import Counts, StaffTask, Worklist
 from adapters.console.session import Doorkeeper, Visit, is_own_form
 from adapters.console.settings import ConsoleSettings
 from adapters.http.failures import Refusal
 from adapters.http.forms import read_form
-from adapters.http.language import Texts, is_large, language_of, remember_preferences, texts_in
+from adapters.http.language import Texts, language_of, remember_preferences, texts_in
 from adapters.http.pages import html
 from core.clock import Clock
+from core.message import Language
 
 PAGES = ("/console", "/console/recalls", "/console/attendance")
-_SHOWN = 200
+_OWN_PAGE = re.compile(r"/console(/[\w-]+)*")
 _LONGEST_NOTE = 2_000
+_NOT_DIALLED = re.compile(r"[\s().-]")
+_PHONE = re.compile(r"\+?[0-9]{5,15}")
 _MINUTE_MS = 60_000
 
 
 class Today:
-    """Serves ``/console`` and what its buttons do."""
+    """Serves ``/console`` and what its buttons do; draws the rows for `LiveToday`."""
 
     def __init__(
         self,
         *,
         settings: ConsoleSettings,
         worklist: Worklist,
-        doorkeeper: Doorkeeper,
         templates: Environment,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._worklist = worklist
-        self._doorkeeper = doorkeeper
         self._page = templates.get_template("today.html")
+        self._list = templates.get_template("tasks.html")
+        self._one = templates.get_template("task.html")
+        self._figures = templates.get_template("counts.html")
         self._clock = clock
         self._zone = ZoneInfo(settings.timezone)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Show the open tasks."""
-        visit = await self._doorkeeper.visit(request)
-        if visit is None:
-            raise web.HTTPSeeOther("/console/login")
-        return await self._draw(request, visit)
+        return await self._draw(request)
 
     async def tasks(self, request: web.Request) -> web.StreamResponse:
-        """Return the list alone, for the page that is open; 401 when the session has run out."""
-        visit = await self._doorkeeper.visit(request)
-        if visit is None:
-            raise web.HTTPUnauthorized
-        return await self._draw(request, visit, only_tasks=True)
+        """Return the list alone, for the page that is open."""
+        language = language_of(request)
+        names = await self._names(language, visit_of(request).form_token)
+        return html(self._list.render(names))
 
     async def claim(self, request: web.Request) -> web.StreamResponse:
         """Take a task."""
-        visit, fields = await self._own_form(request)
+        fields = await read_form(request)
         taken = await self._worklist.claim(
-            task_id(fields), by=visit.staff.staff_id, at_ms=self._clock.now_ms()
+            task_id(fields), by=visit_of(request).staff.staff_id, at_ms=self._clock.now_ms()
         )
-        return await self._done(request, visit, "" if taken else "console.today.taken")
+        return await self._done(request, "" if taken else "console.today.taken")
 
     async def close(self, request: web.Request) -> web.StreamResponse:
         """Close a task with a note of what was done."""
-        visit, fields = await self._own_form(request)
+        fields = await read_form(request)
         closed = await self._worklist.close(
             task_id(fields),
-            by=visit.staff.staff_id,
+            by=visit_of(request).staff.staff_id,
             note=fields.get("note", "").strip()[:_LONGEST_NOTE],
             at_ms=self._clock.now_ms(),
         )
-        return await self._done(request, visit, "" if closed else "console.today.closed")
+        return await self._done(request, "" if closed else "console.today.closed")
 
     async def preferences(self, request: web.Request) -> web.StreamResponse:
         """Remember language and text size."""
         fields = await read_form(request)
         page = fields.get("page", "")
-        redirect = web.HTTPSeeOther(page if page in PAGES else PAGES[0])
+        redirect = web.HTTPSeeOther(page if _OWN_PAGE.fullmatch(page) else PAGES[0])
         remember_preferences(
             redirect,
             language=fields.get("language"),
@@ -88,58 +92,70 @@ class Today:
         )
         raise redirect
 
-    async def _own_form(self, request: web.Request) -> tuple[Visit, dict[str, str]]:
-        return await own_form(self._doorkeeper, request)
+    def digest(self, task: StaffTask) -> str:
+        """Return a short word that changes when the row has to be drawn anew."""
+        shown = f"{task!r}{self._is_late(task)}".encode("utf-8", "replace")
+        return hashlib.blake2b(shown, digest_size=6).hexdigest()
 
-    async def _done(
-        self, request: web.Request, visit: Visit, notice_key: str
-    ) -> web.StreamResponse:
+    def row(self, task: StaffTask, language: Language, form_token: str) -> str:
+        """Return one row."""
+        say = texts_in(language)
+        return self._one.render(t=say, row=self._row(task, say), form_token=form_token)
+
+    def counts(self, counts: Counts, language: Language) -> str:
+        """Return the figures above the list."""
+        return self._figures.render(t=texts_in(language), counts=counts)
+
+    async def _done(self, request: web.Request, notice_key: str) -> web.StreamResponse:
         if notice_key:
-            return await self._draw(request, visit, notice_key=notice_key, status=409)
+            return await self._draw(request, notice_key=notice_key, status=409)
         raise web.HTTPSeeOther("/console")
 
+    async def _names(self, language: Language, form_token: str) -> dict[str, object]:
+        say = texts_in(language)
+        tasks = await self._worklist.open_tasks(limit=SHOWN)
+        return {
+            "t": say,
+            "form_token": form_token,
+            "rows": [self._row(task, say) for task in tasks],
+            "is_cut": len(tasks) == SHOWN,
+            "counts": await self._worklist.counts(),
+        }
+
     async def _draw(
-        self,
-        request: web.Request,
-        visit: Visit,
-        *,
-        only_tasks: bool = False,
-        notice_key: str = "",
-        status: int = 200,
+        self, request: web.Request, *, notice_key: str = "", status: int = 200
     ) -> web.Response:
         language = language_of(request)
-        say = texts_in(language)
-        tasks = await self._worklist.open_tasks(limit=_SHOWN)
+        names = await self._names(language, visit_of(request).form_token)
         page = self._page.render(
-            t=say,
-            language=language,
-            large=is_large(request),
-            staff_id=visit.staff.staff_id,
-            staff_name=visit.staff.staff_name,
-            form_token=visit.form_token,
-            rows=[self._row(task, say) for task in tasks],
-            is_cut=len(tasks) == _SHOWN,
-            counts=await self._worklist.counts(),
-            notice=say(notice_key) if notice_key else "",
-            only_tasks=only_tasks,
-            page=PAGES[0],
-            refresh_s=self._settings.refresh_s,
+            {
+                **frame(request, PAGES[0]),
+                **names,
+                "notice": texts_in(language)(notice_key) if notice_key else "",
+                "now_ms": self._clock.now_ms(),
+                "refresh_s": self._settings.refresh_s,
+            }
         )
         return html(page, status=status)
 
+    def _is_late(self, task: StaffTask) -> bool:
+        return task.due_at_ms is not None and task.due_at_ms < self._clock.now_ms()
+
     def _row(self, task: StaffTask, say: Texts) -> dict[str, object]:
-        now = self._clock.now_ms()
         return {
             "task": task,
-            "waits": waiting_time(now - task.opened_at_ms, say),
-            "opened": self._time(task.opened_at_ms),
-            "due": self._time(task.due_at_ms) if task.due_at_ms is not None else "",
-            "said_at": self._time(task.patient_said_at_ms),
-            "is_late": task.due_at_ms is not None and task.due_at_ms < now,
+            "digest": self.digest(task),
+            "waits": waiting_time(self._clock.now_ms() - task.opened_at_ms, say),
+            "opened": moment(task.opened_at_ms, self._zone),
+            "due": moment(task.due_at_ms, self._zone) if task.due_at_ms is not None else "",
+            "said_at": moment(task.patient_said_at_ms, self._zone),
+            "is_late": self._is_late(task),
+            "tel": dialled(task.phone),
+            "messages": [
+                (say(f"console.author.{m.author}"), moment(m.at_ms, self._zone), m.text or "…")
+                for m in task.messages
+            ],
         }
-
-    def _time(self, at_ms: int) -> str:
-        return f"{datetime.fromtimestamp(at_ms / 1000, self._zone):%Y-%m-%d %H:%M}"
 
 
 def waiting_time(elapsed_ms: int, say: Texts) -> str:
@@ -150,6 +166,12 @@ def waiting_time(elapsed_ms: int, say: Texts) -> str:
     if minutes < 48 * 60:
         return say("console.today.hours", n=minutes // 60)
     return say("console.today.days", n=minutes // (24 * 60))
+
+
+def dialled(phone: str) -> str:
+    """Return a number as a ``tel:`` link takes it, or "" when it is none."""
+    digits = _NOT_DIALLED.sub("", phone)
+    return digits if _PHONE.fullmatch(digits) else ""
 
 
 async def own_form(doorkeeper: Doorkeeper, request: web.Request) -> tuple[Visit, dict[str, str]]:

@@ -70,7 +70,9 @@ def failure(
         response = web.json_response({"ok": False, "message": message}, status=status)
     else:
         page = _environment().get_template("failure.html")
-        response = html(page.render(t=say, language=language, message=message), status=status)
+        is_staff = request.path.startswith("/console")
+        names = {"t": say, "language": language, "message": message, "is_staff": is_staff}
+        response = html(page.render(names), status=status)
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(retry_after_s)
     return response

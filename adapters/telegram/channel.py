@@ -49,6 +49,7 @@ _CAPABILITIES = Capabilities(
     text_unit="utf16",
     buttons=True,
     drafts=True,
+    documents=True,
     media_limit_bytes=_DOWNLOAD_LIMIT_BYTES,
 )
 _ACTIONS: dict[Activity, str] = {"typing": "typing", "sending_photo": "upload_photo"}
@@ -268,6 +269,17 @@ class TelegramChannel:
         image = reply.image
         if not text and image is not None:
             text, mode = clean_text(image.alt), None
+        if reply.document is not None:
+            return await self._bot.send_document(
+                chat_id,
+                reply.document.text.encode(),
+                caption=text or None,
+                parse_mode=mode,
+                reply_markup=keyboard(reply),
+                filename=reply.document.name,
+                # Telegram would show some files in a way of its own.
+                disable_content_type_detection=True,
+            )
         if picture is None or image is None:
             return await self._bot.send_message(
                 chat_id,

@@ -7,7 +7,10 @@ from telegram import Bot, BotCommand
 from core.message import Language
 from core.texts import text
 
-COMMANDS = ("start", "help", "new", "lang", "privacy", "human", "reminders", "stop")
+COMMANDS = (
+    *("start", "help", "new", "lang", "privacy", "human"),
+    *("reminders", "stop", "resume", "link", "zone"),
+)
 
 # Telegram's two-letter codes; "" is what everybody else sees.
 _AUDIENCES: tuple[tuple[str, Language], ...] = (("", "en"), ("zh", "zh-Hans"), ("en", "en"))

@@ -43,7 +43,7 @@ class TelegramSettings(BaseModel):
     base_file_url: str = "https://api.telegram.org/file/bot"
     mode: Literal["polling", "webhook"] = "polling"
     webhook_url: str | None = None
-    webhook_path: str = Field(default="/telegram/webhook", pattern=r"^/[\w/-]+$")
+    webhook_path: str = Field(default="/telegram/webhook", pattern=r"^/[A-Za-z0-9_/-]+$")
     webhook_secret: SecretStr | None = None
     webhook_max_connections: int = Field(default=20, ge=1, le=100)
     proxy: SecretStr | None = None

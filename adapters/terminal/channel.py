@@ -49,6 +49,7 @@ class TerminalChannel:
             text_unit="characters",
             buttons=as_json,
             drafts=False,
+            documents=True,
             media_limit_bytes=25 * _MEBIBYTE,
         )
 
@@ -62,18 +63,20 @@ class TerminalChannel:
 
     async def send(self, to: Address, reply: Reply, *, key: str) -> str | None:
         """Write one reply."""
-        image = await self._save(reply)
+        image, document = await self._save(reply), await self._save_document(reply)
         if self._as_json:
             buttons = [{"label": b.label, "action": b.action} for row in reply.buttons for b in row]
             line = {
                 "text": plain_text(reply),
                 "buttons": buttons,
                 "image": str(image) if image else None,
+                "document": str(document) if document else None,
                 "kind": reply.kind,
             }
             self._write(json.dumps(line, ensure_ascii=False))
         else:
-            self._write(plain_text(reply) + (f"\n[{image}]" if image else "") + "\n")
+            files = "".join(f"\n[{path}]" for path in (image, document) if path)
+            self._write(f"{plain_text(reply)}{files}\n")
         return key
 
     async def _save(self, reply: Reply) -> Path | None:
@@ -83,7 +86,17 @@ class TerminalChannel:
             data = await self._blobs.get(reply.image.blob)
         except PatientError:
             return None  # erased meanwhile; its words are still said
-        path = self._folder / f"{reply.image.blob[:16]}.{reply.image.mime.rpartition('/')[2]}"
+        return await self._write_file(
+            f"{reply.image.blob[:16]}.{reply.image.mime.rpartition('/')[2]}", data
+        )
+
+    async def _save_document(self, reply: Reply) -> Path | None:
+        if reply.document is None:
+            return None
+        return await self._write_file(reply.document.name, reply.document.text.encode())
+
+    async def _write_file(self, name: str, data: bytes) -> Path:
+        path = self._folder / name
 
         def save() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -16,8 +17,11 @@ from adapters.webchat.settings import WebChatSettings
 from core.clock import Clock, SystemClock
 from core.errors import PatientError
 from core.message import Address, Attachment
-from core.ports import Activity, Blobs, Capabilities, Draft, History, Intake
+from core.ports import Activity, Blobs, Capabilities, Draft, History, Intake, Shrink
 from core.reply import Reply
+
+if TYPE_CHECKING:
+    from adapters.webchat.links import ChatLinks  # the store is not needed for what a page can do
 
 DRAFT_PACE_MS = 200  # a phone page need not repaint more often than five times a second
 
@@ -51,6 +55,8 @@ class WebChat:
         history: what was said; a reply must be readable there before `send` is called.
         blobs: photos, the patient's and ours.
         clock: where the present comes from.
+        links: lets a person open their conversation in another browser; None shows no such link.
+        shrink: makes small copies of photos; None shows the whole ones.
     """
 
     name = "webchat"
@@ -62,8 +68,12 @@ class WebChat:
         history: History,
         blobs: Blobs,
         clock: Clock | None = None,
+        shrink: Shrink | None = None,
+        links: ChatLinks | None = None,
     ) -> None:
         self._settings = settings
+        self._shrink = shrink
+        self._links = links
         self._history = history
         self._blobs = blobs
         self._clock = clock or SystemClock()
@@ -74,6 +84,7 @@ class WebChat:
             text_unit="characters",
             buttons=True,
             drafts=True,
+            documents=True,
             media_limit_bytes=settings.max_upload_bytes,
             on_unknown="resend",
         )
@@ -140,4 +151,6 @@ class WebChat:
             blobs=self._blobs,
             rooms=self._rooms,
             clock=self._clock,
+            shrink=self._shrink,
+            links=self._links,
         )

@@ -28,6 +28,11 @@ from core.ports import History
 
 _SHOWN = 60
 _SHOWN_EARLIER = 2_000
+_ICONS = (
+    ("icon.svg", "any", "image/svg+xml"),
+    ("icon-192.png", "192x192", "image/png"),
+    ("icon-512.png", "512x512", "image/png"),
+)
 _SCRIPT_TEXTS = (
     "a_photo",
     "connection_lost",
@@ -60,12 +65,14 @@ class Pages:
         renderer: Renderer,
         templates: Environment,
         clock: Clock,
+        has_links: bool = False,
     ) -> None:
         self._settings = settings
         self._history = history
         self._renderer = renderer
         self._page = templates.get_template("chat.html")
         self._clock = clock
+        self._has_links = has_links
 
     async def root(self, request: web.Request) -> web.StreamResponse:
         """Send visitors of the bare site to the chat."""
@@ -97,6 +104,7 @@ class Pages:
             large=is_large(request),
             articles=articles,
             cursor=items[-1].id if items else 0,
+            has_links=self._has_links,
             has_earlier=len(items) == limit and limit == _SHOWN,
             chat_key=session.chat_id[:12],
             emergency_number=self._settings.emergency_number,
@@ -148,7 +156,8 @@ class Pages:
             "background_color": "#f2f6f8",
             "theme_color": "#0b5468",
             "icons": [
-                {"src": shared_files().url("icon.svg"), "sizes": "any", "type": "image/svg+xml"}
+                {"src": shared_files().url(name), "sizes": sizes, "type": kind}
+                for name, sizes, kind in _ICONS
             ],
         }
         return web.json_response(content, content_type="application/manifest+json")

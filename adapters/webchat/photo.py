@@ -6,23 +6,19 @@ the person opens it. The copy is made on the way out, so nothing derived has to 
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 
 from aiohttp import web
 
 from adapters.webchat.session import find_session
-from core.errors import PatientError
+from core.errors import PatientError, TransientError
 from core.message import Address
-from core.ports import Blobs, History
+from core.ports import Blobs, History, Shrink
 
 _HISTORY_LIMIT = 10_000
 _REMEMBERED_CHATS = 256
 _SMALL_PX = 800  # twice the width of a bubble on a phone
 _SMALL_BYTES = 150_000  # below, the whole picture is as good as a copy
-_LARGEST_PX = 80_000_000
 # By the first bytes; anything else is offered as a file to save, never shown.
 _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -39,39 +35,30 @@ def picture_type(data: bytes) -> str | None:
     return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
-def small_copy(data: bytes) -> bytes | None:
+async def small_copy(data: bytes, shrink: Shrink | None) -> bytes | None:
     """Return a JPEG of at most `_SMALL_PX` a side without metadata, or None when there is none.
 
-    Opens HEIC too, which phones send and most browsers cannot show.
+    HEIC too, which phones send and most browsers cannot show. What a stranger sent is never opened
+    in this process: `shrink` does it elsewhere.
     """
-    # Loaded at the first large photo: a process that never shows one stays small.
-    import pillow_heif  # noqa: PLC0415
-    from PIL import Image, ImageOps  # noqa: PLC0415
-
-    pillow_heif.register_heif_opener(thumbnails=False)  # pyright: ignore[reportUnknownMemberType]
+    if shrink is None:
+        return None
     try:
-        with Image.open(BytesIO(data)) as picture:
-            if picture.width * picture.height > _LARGEST_PX:
-                return None
-            picture.draft("RGB", (_SMALL_PX, _SMALL_PX))  # JPEG decodes at ½, ¼ or ⅛ for free
-            small = ImageOps.exif_transpose(picture).convert("RGB")
-        small.thumbnail((_SMALL_PX, _SMALL_PX))
-        out = BytesIO()
-        small.save(out, "JPEG", quality=82, exif=b"")
-        return out.getvalue()
-    # Pillow's decoders raise whatever the broken file leads them to.
-    except Exception:
+        return await shrink(data, _SMALL_PX)
+    except (PatientError, TransientError):
         return None
 
 
 class Photos:
     """Serves ``GET /chat/photo/{blob}``."""
 
-    def __init__(self, *, account: str, history: History, blobs: Blobs) -> None:
+    def __init__(
+        self, *, account: str, history: History, blobs: Blobs, shrink: Shrink | None = None
+    ) -> None:
         self._account = account
         self._history = history
         self._blobs = blobs
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="small-copy")
+        self._shrink = shrink
         self._known: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -86,8 +73,7 @@ class Photos:
             raise web.HTTPNotFound from error
         kind = picture_type(data)
         if "small" in request.query and len(data) > _SMALL_BYTES:
-            loop = asyncio.get_running_loop()
-            smaller = await loop.run_in_executor(self._executor, small_copy, data)
+            smaller = await small_copy(data, self._shrink)
             if smaller is not None:
                 data, kind = smaller, "image/jpeg"
         headers = {

@@ -38,10 +38,14 @@ def new_session() -> Session:
     return _of_token(secrets.token_urlsafe(32))
 
 
+def session_of(token: str) -> Session | None:
+    """Return the session of a token, or None when it cannot be one."""
+    return _of_token(token) if _TOKEN.fullmatch(token) else None
+
+
 def find_session(request: web.Request) -> Session | None:
     """Return the session the browser holds, or None when it holds none of ours."""
-    token = request.cookies.get(_cookie_name(secure=request.secure), "")
-    return _of_token(token) if _TOKEN.fullmatch(token) else None
+    return session_of(request.cookies.get(_cookie_name(secure=request.secure), ""))
 
 
 def keep_session(

@@ -6,19 +6,23 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
+from jinja2 import Environment
 
 from adapters.http.static import StaticFiles
+from adapters.webchat.document import Documents
 from adapters.webchat.inbound import Door
+from adapters.webchat.links import ChatLinks
 from adapters.webchat.messages import MessageForm
 from adapters.webchat.pages import Pages, templates
 from adapters.webchat.photo import Photos
 from adapters.webchat.render import Renderer
+from adapters.webchat.resume import ResumePages
 from adapters.webchat.rooms import Rooms
 from adapters.webchat.settings import WebChatSettings
 from adapters.webchat.stream import LiveStream
 from adapters.webchat.upload import PhotoForm
 from core.clock import Clock
-from core.ports import Blobs, History, Intake
+from core.ports import Blobs, History, Intake, Shrink
 
 
 def site_routes(
@@ -29,6 +33,8 @@ def site_routes(
     blobs: Blobs,
     rooms: Rooms,
     clock: Clock,
+    shrink: Shrink | None = None,
+    links: ChatLinks | None = None,
 ) -> list[web.RouteDef]:
     """Return the routes of the chat page."""
     static = StaticFiles(Path(__file__).parent / "static", "/chat/static")
@@ -36,15 +42,22 @@ def site_routes(
     renderer = Renderer(jinja, ZoneInfo(settings.timezone))
     door = Door(settings, intake, rooms, clock)
     pages = Pages(
-        settings=settings, history=history, renderer=renderer, templates=jinja, clock=clock
+        settings=settings,
+        history=history,
+        renderer=renderer,
+        templates=jinja,
+        clock=clock,
+        has_links=links is not None,
     )
     texts = MessageForm(door, max_characters=settings.max_text_characters)
     photos = PhotoForm(door, blobs, max_bytes=settings.max_upload_bytes)
     live = LiveStream(
         account=settings.account, history=history, rooms=rooms, renderer=renderer, clock=clock
     )
-    pictures = Photos(account=settings.account, history=history, blobs=blobs)
+    pictures = Photos(account=settings.account, history=history, blobs=blobs, shrink=shrink)
+    documents = Documents(account=settings.account, history=history)
     return [
+        *_link_routes(settings, links, jinja, clock),
         web.get("/", pages.root),
         web.get("/chat", pages.chat),
         web.post("/chat/preferences", pages.preferences),
@@ -53,5 +66,21 @@ def site_routes(
         web.post("/chat/photos", photos.post),
         web.get("/chat/stream", live.get, allow_head=False),
         web.get("/chat/photo/{blob:[A-Za-z0-9._-]{1,128}}", pictures.get),
+        web.get("/chat/document/{id:[0-9]{1,18}}", documents.get),
         *static.routes(),
+    ]
+
+
+def _link_routes(
+    settings: WebChatSettings, links: ChatLinks | None, templates: Environment, clock: Clock
+) -> list[web.RouteDef]:
+    if links is None:
+        return []
+    resume = ResumePages(settings, links, templates, clock)
+    return [
+        web.get("/chat/link", resume.get),
+        web.post("/chat/link", resume.make),
+        web.post("/chat/link/end", resume.end),
+        web.get("/chat/continue/{secret}", resume.confirm),
+        web.post("/chat/continue/{secret}", resume.open),
     ]

@@ -11,17 +11,17 @@ from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from adapters.http.failures import Refusal
+from adapters.http.parts import photo_too_large, read_part
 from adapters.webchat.inbound import Door, message_id_from
 from core.message import Attachment, AttachmentKind
 from core.ports import Blobs
 from core.split import clean_text
 
-_PIECE_BYTES = 64 * 1024
 _FORM_BYTES = 64 * 1024  # everything in the form that is not the photo
 _UPLOADS_AT_ONCE = 4  # each may hold a whole photo in memory
 _UPLOAD_TIMEOUT_S = 300.0  # 25 MiB at 85 kB/s, a slow mobile link
 # What aiohttp raises for malformed multipart; the last is a sender who left.
-_BROKEN_FORM = (
+BROKEN_FORM = (
     HttpProcessingError,
     ValueError,
     AssertionError,
@@ -57,13 +57,13 @@ class PhotoForm:
         if not request.content_type.startswith("multipart/form-data"):
             raise web.HTTPUnsupportedMediaType
         if (request.content_length or 0) > self._max_bytes + _FORM_BYTES:
-            raise self._too_large()
+            raise photo_too_large(self._max_bytes)
         try:
             async with asyncio.timeout(_UPLOAD_TIMEOUT_S), self._slots:
                 fields, attachment = await self._read(request)
         except TimeoutError as error:
             raise Refusal(408) from error
-        except _BROKEN_FORM as error:
+        except BROKEN_FORM as error:
             raise Refusal(400) from error
         if attachment is None:
             raise Refusal(400, "webchat.failure.no_photo")
@@ -80,7 +80,7 @@ class PhotoForm:
             if not isinstance(part, BodyPartReader):  # multipart inside multipart
                 raise Refusal(400)
             if part.name == "photo" and attachment is None:
-                data = await self._bytes_of(part, self._max_bytes)
+                data = await read_part(part, self._max_bytes, photo_bytes=self._max_bytes)
                 if data:
                     attachment = Attachment(
                         AttachmentKind.PHOTO,
@@ -92,20 +92,8 @@ class PhotoForm:
                         name=clean_text(part.filename or "")[:120] or None,
                     )
             elif len(fields) < 10:
-                value = await self._bytes_of(part, _FORM_BYTES)
+                value = await read_part(part, _FORM_BYTES, photo_bytes=self._max_bytes)
                 fields.setdefault(part.name or "", clean_text(value.decode("utf-8", "replace")))
             else:
                 raise Refusal(400)
         return fields, attachment
-
-    async def _bytes_of(self, part: BodyPartReader, limit: int) -> bytes:
-        data = bytearray()
-        while piece := await part.read_chunk(_PIECE_BYTES):
-            data += piece
-            if len(data) > limit:
-                raise self._too_large()
-        return bytes(data)
-
-    def _too_large(self) -> Refusal:
-        limit_mb = self._max_bytes // 1024 // 1024
-        return Refusal(413, "webchat.photo_too_large", fields={"limit_mb": limit_mb})

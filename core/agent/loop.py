@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 import structlog
 
 from core.agent import context, schema, toolcalls
+from core.agent.limits import USUAL, Limits
 from core.errors import ContextOverflow, ModelBusy, ModelUnavailable, PatientError, TransientError
 from core.ports import (
     ChatEvent,
@@ -52,29 +53,6 @@ class Tool:
     spec: ToolSpec
     run: Callable[[Mapping[str, Any]], Awaitable[str]]
     timeout_s: float = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one answer may cost.
-
-    Attributes:
-        session_len: context length of the model in tokens.
-        max_completion_tokens: per round.
-        temperature: of answers.
-        rounds: calls of the model per user message, asking again not counted.
-        calls_per_round: tools run in one round.
-        result_characters: a longer tool result is cut.
-        total_timeout_s: the whole conversation turn, tools included.
-    """
-
-    session_len: int = 8192
-    max_completion_tokens: int = 1024
-    temperature: float = 0.3
-    rounds: int = 3
-    calls_per_round: int = 4
-    result_characters: int = 4000
-    total_timeout_s: float = 90.0
 
 
 # A chat template without a tool role fails on one, so results then go into a user message.
@@ -121,7 +99,7 @@ async def converse(
     *,
     on_text: ShowText | None = None,
     affinity: str = "",
-    limits: Limits = Limits(),
+    limits: Limits = USUAL,
     object_to: Object | None = None,
     meter: context.TokenMeter | None = None,
     counter: context.TokenCounter | None = None,

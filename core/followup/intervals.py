@@ -154,18 +154,31 @@ def load_clinics(path: Path) -> IntervalTable:
         ConfigError: names the file, the row and what to change.
     """
     try:
-        raw: Any = yaml.safe_load(path.read_text("utf-8"))
+        content = path.read_text("utf-8")
     except OSError as error:
         raise ConfigError(f"followups.intervals: {path} ({error.strerror}); check it") from None
+    try:
+        return read_clinics(content)
+    except ConfigError as error:
+        raise ConfigError(f"followups.intervals: {path}: {error}") from None
+
+
+def read_clinics(content: str) -> IntervalTable:
+    """Lay a clinic's rows, written as YAML, over the shipped table; see `load_clinics`.
+
+    Raises:
+        ConfigError: names the row, or the line, and what to change.
+    """
+    try:
+        raw: Any = yaml.safe_load(content)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"followups.intervals: {path}{line}: is not valid YAML") from None
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ConfigError(f"{line}is not valid YAML") from None
     try:
         return _laid_over(cast("dict[str, Any]", raw if isinstance(raw, dict) else {}))
     except (ConfigError, Bug) as error:
-        said = str(error).replace("intervals.yaml, ", "")
-        raise ConfigError(f"followups.intervals: {path}: {said}") from None
+        raise ConfigError(str(error).replace("intervals.yaml, ", "")) from None
 
 
 def _laid_over(raw: dict[str, Any]) -> IntervalTable:

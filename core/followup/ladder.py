@@ -54,9 +54,23 @@ class ReminderTime:
     wall: str = ""
 
 
+@dataclass(slots=True)
+class _Quiet:
+    begin: time = QUIET_FROM
+    end: time = QUIET_UNTIL
+
+
+_quiet = _Quiet()
+
+
+def keep_quiet(begin: time | None, end: time | None) -> None:
+    """Leave people in peace between these local times in this process; None = as specified."""
+    _quiet.begin, _quiet.end = begin or QUIET_FROM, end or QUIET_UNTIL
+
+
 def is_quiet(moment: time) -> bool:
     """Tell whether people are left in peace at a local time."""
-    return not QUIET_UNTIL <= moment < QUIET_FROM
+    return not _quiet.end <= moment < _quiet.begin
 
 
 def out_of_quiet_hours(now_ms: int, zone: str, *, spread: int) -> int:
@@ -68,8 +82,8 @@ def out_of_quiet_hours(now_ms: int, zone: str, *, spread: int) -> int:
     local = datetime.fromtimestamp(now_ms / 1000, where)
     if not is_quiet(local.time()):
         return now_ms
-    day = local.date() + timedelta(days=1 if local.time() >= QUIET_FROM else 0)
-    opening = datetime.combine(day, QUIET_UNTIL, where).astimezone(UTC)
+    day = local.date() + timedelta(days=1 if local.time() >= _quiet.begin else 0)
+    opening = datetime.combine(day, _quiet.end, where).astimezone(UTC)
     return int((opening + timedelta(minutes=spread % 60, seconds=spread % 59)).timestamp() * 1000)
 
 
@@ -82,7 +96,7 @@ def _local(day: date, minute: int, zone: ZoneInfo) -> datetime:
 def _awake(moment: datetime, minute: int, zone: ZoneInfo) -> datetime:
     """Return the moment, or the next morning's minute when it falls into quiet hours."""
     while is_quiet(moment.time()):
-        evening = moment.time() >= QUIET_FROM
+        evening = moment.time() >= _quiet.begin
         day = moment.date() + timedelta(days=1 if evening else 0)
         later = _local(day, minute, zone)
         moment = later if later > moment else _local(day + timedelta(days=1), minute, zone)

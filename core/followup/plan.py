@@ -8,7 +8,7 @@ ladder of reminders follows the clinical specification §4.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from core.followup.dates import parse_date
@@ -46,6 +46,9 @@ class PlanProposal:
         basis: what it rests on: ``finding`` of a photo, ``triage``, ``consult``, ``staff`` or
             ``patient``.
         modifiers: what is known about the person and made it sooner.
+        photo: (inbox id, position) of the photo behind a ``finding``, once it is known; or empty.
+        person: whom it is for, as in the interview's slot ``person``; not ``self`` = whoever
+            writes passes the reminders on, and says that the person agrees.
     """
 
     rule_id: str
@@ -56,6 +59,8 @@ class PlanProposal:
     table_version: str
     basis: str = "consult"
     modifiers: tuple[str, ...] = ()
+    photo: tuple[int, ...] = ()
+    person: str = "self"
 
 
 _BEFORE_VISIT = (("booked", "seen"), ("other", "help"), ("stop",))
@@ -144,11 +149,13 @@ def propose(
             ``diabetes``, and ``age_40_54``, ``age_55_64`` or ``age_65`` for a normal photo.
     """
     known = modifiers | _modifiers_of(assessment)
-    return min(
+    best = min(
         _candidates(reading, assessment, known),
         key=lambda p: (p.urgency.rank, p.due_in_days),
         default=None,
     )
+    person = assessment.slots.get("person", "self") if assessment is not None else "self"
+    return replace(best, person=person) if best is not None else None
 
 
 def show_date(day: date, language: Language) -> str:
@@ -185,11 +192,13 @@ def proposal_reply(p: PlanProposal, *, due: date, language: Language) -> Reply:
         ),
     )
     ask = text(language, "followup.ask_now" if at_once else "followup.ask")
+    proxy = [] if p.person == "self" else [paragraph(text(language, "followup.proxy"))]
     return Reply(
         "plan",
         (
             Paragraph((Bold(what),)),
             paragraph(_why(p, language)),
+            *proxy,
             paragraph(ask),
         ),
         buttons,
@@ -197,7 +206,12 @@ def proposal_reply(p: PlanProposal, *, due: date, language: Language) -> Reply:
 
 
 def reminder_reply(
-    step: str, *, due: date, language: Language, reminder_id: int | str = ""
+    step: str,
+    *,
+    due: date,
+    language: Language,
+    reminder_id: int | str = "",
+    is_for_self: bool = True,
 ) -> Reply:
     """Return a reminder: no disease on a lock screen, no blame, and always a way to stop.
 
@@ -206,7 +220,9 @@ def reminder_reply(
         due: the day the visit is due, in the person's zone.
         language: the person's language.
         reminder_id: comes back in the buttons' actions.
+        is_for_self: false = the visit is somebody else's, and who reads it passes it on.
     """
+    proxy = [] if is_for_self else [paragraph(text(language, "followup.pass_on"))]
     said = text(language, f"followup.step.{step}", date=show_date(due, language))
     verbs = _AFTER_VISIT if step in ("ask_seen", "ask_again") else _BEFORE_VISIT
 
@@ -215,7 +231,7 @@ def reminder_reply(
 
     return Reply(
         "reminder",
-        (paragraph(said), paragraph(text(language, "followup.opt_out"))),
+        (*proxy, paragraph(said), paragraph(text(language, "followup.opt_out"))),
         tuple(tuple(button(verb) for verb in row) for row in verbs),
     )
 

@@ -135,6 +135,11 @@ def _signature(keys: Fingerprints, conversation_id: int, last_day: int) -> str:
     return keys.fingerprint(f"visit {conversation_id} {last_day}".encode())[:_SIGNATURE]
 
 
+def visit_uid(keys: Fingerprints, conversation_id: int) -> str:
+    """Return the name of a chat's visits in calendars: one that moves stays one entry there."""
+    return keys.fingerprint(f"visit uid {conversation_id}".encode())[:24]
+
+
 def visit_token(keys: Fingerprints, conversation_id: int, day: date) -> str:
     """Return the signed name of a chat's booked visit; it is good until a week after `day`."""
     last = (day + timedelta(days=LINK_DAYS_AFTER)).toordinal()

@@ -82,6 +82,7 @@ class Completion:
         language, zone: what the turn learned about the patient, or None.
         consents: rows of the consent log.
         photos: rows of the photo table.
+        readings: photo ids and their new sealed readings.
         tasks: rows of the staff worklist.
         follow_up: a plan to start, or a change of the active one.
         reminder_done: id of the reminder this turn has handled.
@@ -112,6 +113,7 @@ class Completion:
     zone: str | None = None
     consents: tuple[dict[str, Any], ...] = ()
     photos: tuple[dict[str, Any], ...] = ()
+    readings: tuple[tuple[int, bytes], ...] = ()
     tasks: tuple[dict[str, Any], ...] = ()
     follow_up: NewFollowUp | FollowUpChange | None = None
     reminder_done: int | None = None
@@ -161,6 +163,14 @@ _KEEP_STATE = (
     .values(state_sealed=bindparam("b_state"), last_sequence=bindparam("b_sequence"))
 )
 _KEEP_STATE_AND_RELEASE = _KEEP_STATE.values(lease_token=None, lease_until_ms=0)
+_CHANGE_READING = (
+    update(photo)
+    .where(
+        photo.c.id == bindparam("b_id"),
+        photo.c.conversation_id == bindparam("b_conversation"),
+    )
+    .values(reading_sealed=bindparam("b_reading"))
+)
 _NEW_ENTRY = transcript.insert().returning(transcript.c.id, sort_by_parameter_order=True)
 _NEW_PART = outbox.insert().returning(outbox.c.id, sort_by_parameter_order=True)
 _SET_PATIENT = update(patient).where(
@@ -197,6 +207,7 @@ def complete(connection: Connection, completions: Sequence[Completion]) -> list[
         _change_plans(connection, completion)
     _insert(connection, consent, mine, "consents")
     _insert(connection, photo, mine, "photos")
+    _change_readings(connection, mine)
     _insert(connection, staff_task, mine, "tasks")
     _note_on_tasks(connection, mine)
     _set_timers(connection, mine)
@@ -220,6 +231,16 @@ def _finish_inbox(connection: Connection, completions: Sequence[Completion]) -> 
             for inbox_id, outcome in c.done
         ],
     )
+
+
+def _change_readings(connection: Connection, completions: Sequence[Completion]) -> None:
+    changes = [
+        {"b_id": photo_id, "b_conversation": c.conversation_id, "b_reading": reading}
+        for c in completions
+        for photo_id, reading in c.readings
+    ]
+    if changes:
+        connection.execute(_CHANGE_READING, changes)
 
 
 def _save_state(connection: Connection, completions: Sequence[Completion]) -> None:
@@ -366,18 +387,41 @@ def _put_follow_ons(connection: Connection, completions: Sequence[Completion]) -
         connection.execute(insert_ignore(connection, inbox), rows)
 
 
+_REMINDED = (
+    update(reminder)
+    .where(reminder.c.id == bindparam("b_id"), reminder.c.state == "queued")
+    .values(
+        state="done",
+        outcome=bindparam("b_outcome"),
+        turn_id=bindparam("b_turn_id"),
+        changed_at_ms=bindparam("b_now_ms"),
+    )
+)
+_REMIND_AGAIN = (
+    update(reminder)
+    .where(reminder.c.id == bindparam("b_id"), reminder.c.state == "queued")
+    .values(
+        state="pending",
+        due_at_ms=bindparam("b_due_at_ms"),
+        wall=None,
+        changed_at_ms=bindparam("b_now_ms"),
+    )
+)
+
+
 def _finish_reminders(connection: Connection, completions: Sequence[Completion]) -> None:
+    done: list[dict[str, Any]] = []
+    again: list[dict[str, Any]] = []
     for c in completions:
         if c.reminder_done is None:
             continue
-        ending: dict[str, Any] = {"state": "done", "changed_at_ms": c.now_ms}
-        if c.reminder_again_ms is not None:
-            ending |= {"state": "pending", "due_at_ms": c.reminder_again_ms, "wall": None}
-        else:
-            ending |= {"outcome": c.reminder_outcome, "turn_id": c.turn_id}
         relay(connection, c.reminder_done, c.relay_to, c.now_ms)
-        connection.execute(
-            update(reminder)
-            .where(reminder.c.id == c.reminder_done, reminder.c.state == "queued")
-            .values(**ending)
-        )
+        of = {"b_id": c.reminder_done, "b_now_ms": c.now_ms}
+        if c.reminder_again_ms is not None:
+            again.append({**of, "b_due_at_ms": c.reminder_again_ms})
+        else:
+            done.append({**of, "b_outcome": c.reminder_outcome, "b_turn_id": c.turn_id})
+    if done:
+        connection.execute(_REMINDED, done)
+    if again:
+        connection.execute(_REMIND_AGAIN, again)

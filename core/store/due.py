@@ -124,6 +124,7 @@ class DueReminder:
         reason, rule_id, urgency, zone, plan_state: of its plan.
         plan_due_at_ms: when the visit is due.
         visit_day: the booked day in `zone` (ISO), or None.
+        person: whom the plan is for; not ``self`` = who reads the reminder passes it on.
         is_reachable: the platform did not say that the chat is gone.
         last_inbound_at_ms: when the patient last wrote.
         same: conversations of the same person elsewhere, which agreed.
@@ -141,6 +142,7 @@ class DueReminder:
     plan_state: str
     conversation_id: int = 0
     visit_day: str | None = None
+    person: str = "self"
     is_reachable: bool = True
     last_inbound_at_ms: int | None = None
     same: tuple[int, ...] = ()
@@ -149,7 +151,7 @@ class DueReminder:
 
 def reminder_of(connection: Connection, reminder_id: int) -> DueReminder | None:
     """Return a queued reminder, or None when it was cancelled meanwhile."""
-    found = _reminder(connection, reminder_id, reminder.c.state == "queued")
+    found = _reminder(connection, reminder_id, "queued")
     if found is None:
         return None
     contacts = contacts_of(connection, found.conversation_id)
@@ -166,7 +168,7 @@ def relayed_of(connection: Connection, query: tuple[int, int]) -> DueReminder | 
     The chat's own kind is told by where it stands: in `same` or in `family`.
     """
     reminder_id, chat = query
-    found = _reminder(connection, reminder_id, reminder.c.state == "done")
+    found = _reminder(connection, reminder_id, "done")
     if found is None:
         return None
     mine = [c for c in contacts_of(connection, found.conversation_id) if c.contact_id == chat]
@@ -177,27 +179,32 @@ def relayed_of(connection: Connection, query: tuple[int, int]) -> DueReminder | 
     )
 
 
-def _reminder(connection: Connection, reminder_id: int, is_wanted: Any) -> DueReminder | None:
-    row = connection.execute(
-        select(
-            reminder.c.id,
-            reminder.c.step,
-            reminder.c.due_at_ms,
-            follow_up.c.reason,
-            follow_up.c.rule_id,
-            follow_up.c.urgency,
-            follow_up.c.due_at_ms,
-            follow_up.c.zone,
-            follow_up.c.state,
-            reminder.c.conversation_id,
-            follow_up.c.visit_day,
-            func.coalesce(channel_link.c.active, True),
-            channel_link.c.last_inbound_at_ms,
-        )
-        .join(follow_up, follow_up.c.id == reminder.c.follow_up_id)
-        .outerjoin(channel_link, channel_link.c.conversation_id == reminder.c.conversation_id)
-        .where(reminder.c.id == reminder_id, is_wanted)
-    ).one_or_none()
+# Made once, like the two above: one runs for every reminder that fires.
+_ONE_REMINDER = (
+    select(
+        reminder.c.id,
+        reminder.c.step,
+        reminder.c.due_at_ms,
+        follow_up.c.reason,
+        follow_up.c.rule_id,
+        follow_up.c.urgency,
+        follow_up.c.due_at_ms,
+        follow_up.c.zone,
+        follow_up.c.state,
+        reminder.c.conversation_id,
+        follow_up.c.visit_day,
+        follow_up.c.person,
+        func.coalesce(channel_link.c.active, True),
+        channel_link.c.last_inbound_at_ms,
+    )
+    .join(follow_up, follow_up.c.id == reminder.c.follow_up_id)
+    .outerjoin(channel_link, channel_link.c.conversation_id == reminder.c.conversation_id)
+    .where(reminder.c.id == bindparam("b_id"), reminder.c.state == bindparam("b_state"))
+)
+
+
+def _reminder(connection: Connection, reminder_id: int, state: str) -> DueReminder | None:
+    row = connection.execute(_ONE_REMINDER, {"b_id": reminder_id, "b_state": state}).one_or_none()
     return DueReminder(*row) if row else None
 
 

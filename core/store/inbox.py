@@ -88,7 +88,12 @@ _TOUCH_LINK = (
 
 
 _LEASES_OF = (
-    select(conversation.c.id, conversation.c.state_sealed, conversation.c.lease_until_ms)
+    select(
+        conversation.c.id,
+        conversation.c.state_sealed,
+        conversation.c.lease_until_ms,
+        conversation.c.takeover_id,
+    )
     .where(conversation.c.id.in_(IDS))
     .order_by(conversation.c.id)
 )
@@ -196,8 +201,8 @@ def _take_free(connection: Connection, wishes: dict[int, NewMessage]) -> dict[in
     rows = connection.execute(for_update(connection, _LEASES_OF, skip_locked=True), ids).all()
     backlogs = dict(connection.execute(_BACKLOGS, ids).all())
     taken = {
-        row_id: Lease(row_id, wishes[row_id].lease or "", state, backlogs[row_id])
-        for row_id, state, until in rows
+        row_id: Lease(row_id, wishes[row_id].lease or "", state, backlogs[row_id], takeover_id)
+        for row_id, state, until, takeover_id in rows
         if until <= wishes[row_id].received_at_ms
     }
     set_leases(

@@ -37,12 +37,15 @@ class Lease:
         token: proves the right at completion.
         state_sealed: dialog state at the time of the claim, or None for a new conversation.
         backlog: messages that waited when the lease was taken, the new one included.
+        takeover_id: staff answer here, and this is since when (`core.store.takeover`); None = we
+            do. It holds as long as the lease: taking over and handing back end every lease.
     """
 
     conversation_id: int
     token: str
     state_sealed: bytes | None
     backlog: int = 1
+    takeover_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def _claim(connection: Connection, request: ClaimRequest) -> list[Claimed]:
     if not rows:
         return []
     leases = {
-        row["id"]: Lease(row["id"], token, row["state_sealed"])
+        row["id"]: Lease(row["id"], token, row["state_sealed"], takeover_id=row["takeover_id"])
         for row, token in zip(rows, request.tokens, strict=False)
     }
     set_leases(connection, [(lease, request.lease_until_ms) for lease in leases.values()])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from core.followup.ladder import out_of_quiet_hours
 from core.followup.walltime import day_of, moment_ms
@@ -49,7 +49,8 @@ class NewFollowUp:
     """A plan that replaces the conversation's active one, with its reminders.
 
     Attributes:
-        row: columns of `follow_up`.
+        row: columns of `follow_up`, and ``photo_of``: (inbox id, position) of the photo that the
+            plan rests on, or empty.
         reminders: its ladder.
         private: what is sealed on the way to the database: ``place``.
     """
@@ -171,9 +172,14 @@ def _start(connection: Connection, conversation_id: int, new: NewFollowUp, now_m
         update(follow_up).where(*active).values(state="replaced", changed_at_ms=now_ms)
     )
     row: dict[str, Any] = {"basis": "consult", **new.row}
-    if row["basis"] == "finding":
+    if photo_of := row.pop("photo_of", ()):
+        inbox_id, position = photo_of
         row["photo_id"] = connection.execute(
-            select(func.max(photo.c.id)).where(photo.c.conversation_id == conversation_id)
+            select(photo.c.id).where(
+                photo.c.conversation_id == conversation_id,
+                photo.c.inbox_id == inbox_id,
+                photo.c.position == position,
+            )
         ).scalar()
     plan_id = connection.execute(
         follow_up.insert().returning(follow_up.c.id),
@@ -341,17 +347,20 @@ class Contact:
     kind: str
 
 
+_CONTACTS = (
+    select(contact.c.id, contact.c.conversation_id, contact.c.contact_id, contact.c.kind)
+    .where(
+        contact.c.conversation_id == bindparam("b_conversation_id"),
+        contact.c.accepted_at_ms.is_not(None),
+        contact.c.ended_at_ms.is_(None),
+    )
+    .order_by(contact.c.id)
+)
+
+
 def contacts_of(connection: Connection, conversation_id: int) -> list[Contact]:
     """Return the chats that both sides agreed on."""
-    rows = connection.execute(
-        select(contact.c.id, contact.c.conversation_id, contact.c.contact_id, contact.c.kind)
-        .where(
-            contact.c.conversation_id == conversation_id,
-            contact.c.accepted_at_ms.is_not(None),
-            contact.c.ended_at_ms.is_(None),
-        )
-        .order_by(contact.c.id)
-    ).all()
+    rows = connection.execute(_CONTACTS, {"b_conversation_id": conversation_id}).all()
     return [Contact(*row) for row in rows]
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
+from core.store.dialect import insert_ignore
 from core.store.keyring import Keyring
 from core.store.tables import (
     IS_OPEN_TASK,
@@ -21,6 +22,7 @@ from core.store.tables import (
     patient,
     reminder,
     staff,
+    staff_form,
     staff_task,
     transcript,
 )
@@ -35,6 +37,8 @@ PLAN_OUTCOME = "follow_up.outcome"
 
 _LAST_MESSAGES = 4
 _MOST_TASKS = 500
+# Longer than a phone keeps what it could not post.
+_FORMS_KNOWN_MS = 30 * 86_400_000
 
 
 def recall_tasks(connection: Connection, _argument: None = None) -> list[dict[str, Any]]:
@@ -81,11 +85,12 @@ def recall_tasks(connection: Connection, _argument: None = None) -> list[dict[st
     )
     tasks = [dict(row) for row in connection.execute(query).mappings()]
     for task in tasks:
-        task["messages"] = _last_messages(connection, task["conversation_id"])
+        task["messages"] = last_messages(connection, task["conversation_id"])
     return tasks
 
 
-def _last_messages(connection: Connection, conversation_id: int) -> list[dict[str, Any]]:
+def last_messages(connection: Connection, conversation_id: int) -> list[dict[str, Any]]:
+    """Return the last four entries of a conversation, still sealed, oldest first."""
     rows = connection.execute(
         select(transcript.c.author, transcript.c.at_ms, transcript.c.body_sealed)
         .where(transcript.c.conversation_id == conversation_id)
@@ -105,6 +110,7 @@ class Note:
         line: what they wrote, with when and who.
         at_ms: when.
         keys: the keyring; notes are sealed.
+        form_id: names the form it came with, so that the same one counts once; "" for none.
     """
 
     task_id: int
@@ -112,6 +118,7 @@ class Note:
     line: str
     at_ms: int
     keys: Keyring
+    form_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +141,18 @@ class Closing:
 
 
 def add_notes(connection: Connection, notes: Sequence[Note]) -> list[bool]:
-    """Write notes on open tasks; False where the task is closed. Noting takes no task away."""
+    """Write notes on open tasks; False where the task is closed. Noting takes no task away.
+
+    A form that was taken before is True again, and changes nothing.
+    """
     return [_append(connection, note, {}) for note in notes]
 
 
 def close_recalls(connection: Connection, closings: Sequence[Closing]) -> list[bool]:
-    """Close tasks and end their plans; False where the task was closed before."""
+    """Close tasks and end their plans; False where the task was closed before.
+
+    By the same form it was not "before": True, and nothing changes.
+    """
     return [_close(connection, closing) for closing in closings]
 
 
@@ -149,6 +162,8 @@ def _append(connection: Connection, note: Note, changes: dict[str, Any]) -> bool
         .where(staff_task.c.id == note.task_id, staff_task.c.kind == "follow_up", IS_OPEN_TASK)
         .with_for_update()
     ).one_or_none()
+    if _is_known(connection, note.form_id):
+        return True
     if row is None:
         return False
     before = note.keys.open(NOTE, row.note_sealed).decode() + "\n" if row.note_sealed else ""
@@ -158,7 +173,21 @@ def _append(connection: Connection, note: Note, changes: dict[str, Any]) -> bool
         .where(staff_task.c.id == note.task_id)
         .values(note_sealed=sealed, changed_at_ms=note.at_ms, **changes)
     )
+    if note.form_id:
+        _remember(connection, note)
     return True
+
+
+def _is_known(connection: Connection, form_id: str) -> bool:
+    known = select(staff_form.c.form_id).where(staff_form.c.form_id == form_id)
+    return bool(form_id) and connection.execute(known).first() is not None
+
+
+def _remember(connection: Connection, note: Note) -> None:
+    connection.execute(delete(staff_form).where(staff_form.c.at_ms < note.at_ms - _FORMS_KNOWN_MS))
+    connection.execute(
+        insert_ignore(connection, staff_form), [{"form_id": note.form_id, "at_ms": note.at_ms}]
+    )
 
 
 def _close(connection: Connection, closing: Closing) -> bool:

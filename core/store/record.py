@@ -38,6 +38,24 @@ class Record:
     plan: ActivePlan | None
 
 
+def photo_at(connection: Connection, place: tuple[int, int, int]) -> StoredPhoto | None:
+    """Return the photo of a conversation that came with a message, at a position in it.
+
+    Args:
+        connection: to read with.
+        place: conversation id, inbox id, position.
+    """
+    conversation_id, inbox_id, position = place
+    found = connection.execute(
+        select(photo.c.id, photo.c.reading_sealed).where(
+            photo.c.conversation_id == conversation_id,
+            photo.c.inbox_id == inbox_id,
+            photo.c.position == position,
+        )
+    ).one_or_none()
+    return StoredPhoto(found.id, found.reading_sealed) if found else None
+
+
 def record_of(connection: Connection, address: Address) -> Record:
     """Return what is stored about a chat; bounded, whatever its age."""
     conversation_id = connection.execute(

@@ -21,7 +21,9 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -42,6 +44,7 @@ FOLLOW_UP_STATES = (
     *("active", "replaced", "declined", "seen", "stopped"),
     *("refused", "moved", "unreachable", "died"),
 )
+ROLES = ("nurse", "doctor", "admin")
 
 
 def _one_of(name: str, column: str, *words: str) -> CheckConstraint:
@@ -81,6 +84,8 @@ conversation = Table(
     # Whoever holds the token may handle this conversation until the lease ends.
     Column("lease_token", String(32)),
     Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
+    # The takeover that is going on: staff answer here, and every lease taken from now on says so.
+    Column("takeover_id", BigInteger),
     UniqueConstraint("channel", "account", "chat_id"),
 )
 
@@ -222,6 +227,8 @@ follow_up = Table(
     Column("changed_at_ms", BigInteger, nullable=False),
     # What it rests on, the photo among it, and what about the person made it sooner.
     Column("basis", String(16), nullable=False, server_default="consult"),
+    # Whom it is for, as the consult understood it; anything but self = a proxy passes it on.
+    Column("person", String(16), nullable=False, server_default="self"),
     Column("photo_id", _Id, ForeignKey("photo.id", ondelete="SET NULL")),
     Column("modifiers", String(160), nullable=False, server_default=""),
     # Which cadence of reminders it got (`core.followup.cadence`).
@@ -331,6 +338,7 @@ staff_task = Table(
     Column("alert_due_ms", BigInteger),
     _one_of("kind", "kind", "emergency", "human", "undelivered", "dead_letter", "follow_up"),
     _one_of("state", "state", "open", "claimed", "done"),
+    Index("ix_staff_task_conversation", "conversation_id", "id"),
     Index(
         "ix_staff_task_open",
         "state",
@@ -355,7 +363,16 @@ staff = Table(
     Column("password_hash", String(256), nullable=False),
     Column("active", Boolean, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("role", String(8), nullable=False, server_default="nurse"),
+    # The password was made by us or by an admin: its holder has to choose another.
+    Column("must_change", Boolean, nullable=False, server_default=false()),
+    # Secret of the one-time codes, and the last time step used; NULL = codes are not on.
+    Column("code_sealed", LargeBinary),
+    Column("code_step", BigInteger),
+    # Hashes of the recovery codes not used yet, sealed JSON.
+    Column("recovery_sealed", LargeBinary),
     UniqueConstraint("account"),
+    _one_of("role", "role", *ROLES),
 )
 
 staff_session = Table(
@@ -365,6 +382,194 @@ staff_session = Table(
     Column("staff_id", _Id, ForeignKey("staff.id", ondelete="CASCADE"), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("seen_at_ms", BigInteger, nullable=False),
+    # The password was right, the one-time code is still to come: opens nothing.
+    Column("needs_code", Boolean, nullable=False, server_default=false()),
+    # Such as "Android, WeChat": lets its holder recognise it in the list.
+    Column("device", String(48), nullable=False, server_default=""),
+    # A phone of the clinic: may keep the list of calls for when there is no line.
+    Column("is_trusted", Boolean, nullable=False, server_default=false()),
+    Index("ix_staff_session_staff", "staff_id"),
+)
+
+chat_link = Table(
+    "chat_link",
+    metadata,
+    # Which link of a web chat is in force; the link itself is nowhere on our side.
+    Column("chat_id", String(64), primary_key=True),
+    Column("link_id", String(64), nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+staff_form = Table(
+    "staff_form",
+    metadata,
+    # What was posted already, by a digest of the form: a queue that repeats itself counts once.
+    Column("form_id", String(36), primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    # Who did or saw what in the console; never what anybody said.
+    Column("id", _Id, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("staff_id", _Id, ForeignKey("staff.id")),
+    Column("what", String(32), nullable=False),
+    # No foreign key: who looked stays known after the patient's data is erased.
+    Column("patient_id", _Id),
+    # What it was done to: an account, a setting, a channel.
+    Column("subject", String(64), nullable=False, server_default=""),
+    Index("ix_audit_patient", "patient_id", "id"),
+    Index("ix_audit_staff", "staff_id", "id"),
+)
+
+setting = Table(
+    "setting",
+    metadata,
+    # What the clinic changed in the console; everything else stands in config.yaml.
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("changed_at_ms", BigInteger, nullable=False),
+    Column("changed_by", _Id, ForeignKey("staff.id"), nullable=False),
+)
+
+takeover = Table(
+    "takeover",
+    metadata,
+    # A time during which staff answered a conversation instead of us; its end hands it back.
+    Column("id", _Id, primary_key=True),
+    _in_conversation(),
+    Column("staff_id", _Id, ForeignKey("staff.id"), nullable=False),
+    Column("began_at_ms", BigInteger, nullable=False),
+    # When its holder last took, wrote or asked for more time.
+    Column("active_at_ms", BigInteger, nullable=False),
+    # Reminders to staff since then that the patient waits.
+    Column("nudges", Integer, nullable=False, server_default="0"),
+    Column("ended_at_ms", BigInteger),
+    Column("ending", String(8)),
+    _one_of("ending", "ending", "staff", "idle"),
+    Index("ix_takeover_conversation", "conversation_id", "id"),
+    Index(
+        "ix_takeover_going_on",
+        "began_at_ms",
+        sqlite_where=text("ended_at_ms IS NULL"),
+        postgresql_where=text("ended_at_ms IS NULL"),
+    ),
+)
+
+reading_review = Table(
+    "reading_review",
+    metadata,
+    # What a doctor says about a photo; the newest row of each doctor counts, none is changed.
+    Column("id", _Id, primary_key=True),
+    Column("photo_id", _Id, ForeignKey("photo.id", ondelete="CASCADE"), nullable=False),
+    Column("staff_id", _Id, ForeignKey("staff.id"), nullable=False),
+    # Made with the form, so that a form posted twice is one review.
+    Column("form_id", String(36), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("eye", String(2)),
+    # NULL = the doctor did not say.
+    Column("gradable", Boolean),
+    Column("dr_grade", Integer),
+    Column("dme", Boolean),
+    Column("glaucoma", Boolean),
+    Column("amd", Boolean),
+    Column("pm", Boolean),
+    Column("agrees", Boolean),
+    # Of the reading that was on the screen.
+    Column("model_version", String(64)),
+    Column("comment_sealed", LargeBinary),
+    UniqueConstraint("form_id"),
+    _one_of("eye", "eye", "OD", "OS"),
+    CheckConstraint("dr_grade BETWEEN 0 AND 4", name="dr_grade"),
+    Index("ix_reading_review_photo", "photo_id", "id"),
+)
+
+ilink_login = Table(
+    "ilink_login",
+    metadata,
+    # A WeChat user who scanned our QR code, and the bot that became theirs by it.
+    Column("id", _Id, primary_key=True),
+    Column("user_id", String(128), nullable=False),
+    Column("bot_id", String(64), nullable=False),
+    Column("token_sealed", LargeBinary, nullable=False),
+    Column("base_url", String(200), nullable=False),
+    # How far the long poll is; moves only after the messages are in the inbox.
+    Column("cursor_sealed", LargeBinary),
+    Column("state", String(8), nullable=False),
+    Column("login_at_ms", BigInteger, nullable=False),
+    Column("changed_at_ms", BigInteger, nullable=False),
+    # Which process polls for it, and until when others keep away.
+    Column("poller", String(32)),
+    Column("poll_until_ms", BigInteger, nullable=False, server_default="0"),
+    UniqueConstraint("user_id"),
+    _one_of("state", "state", "active", "stale"),
+)
+
+ilink_context = Table(
+    "ilink_context",
+    metadata,
+    # What the user's last message allows: so many messages, for so long.
+    Column("id", _Id, primary_key=True),
+    Column("login_id", _Id, ForeignKey("ilink_login.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", String(128), nullable=False),
+    Column("token_sealed", LargeBinary, nullable=False),
+    Column("received_at_ms", BigInteger, nullable=False),
+    # Messages sent on it, and refusals in a row.
+    Column("sent", Integer, nullable=False, server_default="0"),
+    Column("refused", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("user_id"),
+    Index("ix_ilink_context_login", "login_id"),
+)
+
+wechat_token = Table(
+    "wechat_token",
+    metadata,
+    # The access token of one Official Account: one holder, whatever the number of replicas.
+    Column("account", String(64), primary_key=True),
+    Column("token_sealed", LargeBinary),
+    Column("expires_at_ms", BigInteger, nullable=False, server_default="0"),
+    # Until when one process asks for a new one and the others wait.
+    Column("fetching_until_ms", BigInteger, nullable=False, server_default="0"),
+    # When WeChat was last made to void the old one; it allows that rarely.
+    Column("forced_at_ms", BigInteger, nullable=False, server_default="0"),
+)
+
+
+def _of_conversation() -> Column[int]:
+    """Make the key of a table with at most one row per conversation."""
+    parent = ForeignKey("conversation.id", ondelete="CASCADE")
+    return Column("conversation_id", _Id, parent, primary_key=True, autoincrement=False)
+
+
+wechat_chat = Table(
+    "wechat_chat",
+    metadata,
+    # What we may still send to one chat of an Official Account.
+    _of_conversation(),
+    # The last message, for 48 h, and the last tap, scan or follow, for a minute.
+    Column("message_at_ms", BigInteger, nullable=False, server_default="0"),
+    Column("message_id", String(192)),
+    Column("message_left", Integer, nullable=False, server_default="0"),
+    Column("event_at_ms", BigInteger, nullable=False, server_default="0"),
+    Column("event_left", Integer, nullable=False, server_default="0"),
+    # One-time subscription messages the person has agreed to and we have not sent.
+    Column("subscriptions", Integer, nullable=False, server_default="0"),
+)
+
+wechat_answer = Table(
+    "wechat_answer",
+    metadata,
+    # Accounts that may only answer inside a push: the one answer that waits for it.
+    _of_conversation(),
+    Column("message_id", String(192), nullable=False),
+    Column("open_until_ms", BigInteger, nullable=False),
+    # How often WeChat has asked for it.
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("body_sealed", LargeBinary),
+    Column("offered_at_ms", BigInteger),
 )
 
 fact = Table(
@@ -382,3 +587,4 @@ IS_UNSENT = text("outbox.state IN ('pending', 'sending')")
 IS_OPEN_TASK = text("staff_task.state <> 'done'")
 IS_TO_ALERT = text("staff_task.alert_due_ms IS NOT NULL")
 IS_TO_COME = text("reminder.state = 'pending'")
+IS_GOING_ON = text("takeover.ended_at_ms IS NULL")

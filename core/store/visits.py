@@ -7,7 +7,7 @@ from typing import cast
 
 from sqlalchemy import Connection, select
 
-from core.followup.visit_file import Visit
+from core.followup.visit_file import Visit, visit_uid
 from core.message import LANGUAGES, Language
 from core.store.keyring import Keyring
 from core.store.recall import PLACE
@@ -41,8 +41,7 @@ def booked_visit(connection: Connection, query: tuple[int, Keyring]) -> Visit | 
     place = keys.open_json(PLACE, row.place_sealed) if row.place_sealed else ""
     known = row.language in LANGUAGES
     return Visit(
-        # One name a chat and not its number: a visit that moves stays one entry in the calendar.
-        uid=keys.fingerprint(f"visit uid {conversation_id}".encode())[:24],
+        uid=visit_uid(keys, conversation_id),
         day=date.fromisoformat(row.visit_day),
         at=time.fromisoformat(row.visit_time) if row.visit_time else None,
         zone=row.zone,

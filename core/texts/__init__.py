@@ -12,7 +12,7 @@ from typing import Any, cast
 import yaml
 
 from core.errors import Bug
-from core.message import Language
+from core.message import LANGUAGES, Language
 
 
 def _flatten(prefix: str, node: object, into: dict[str, str]) -> None:
@@ -34,6 +34,15 @@ def catalogue(language: Language) -> dict[str, str]:
     return texts
 
 
+# What a clinic says in its own words (`core.clinic`).
+_overrides: dict[Language, dict[str, str]] = {language: {} for language in LANGUAGES}
+
+
+def override(language: Language, wordings: dict[str, str]) -> None:
+    """Use these wordings instead of the catalogue's, and of all earlier ones, in this process."""
+    _overrides[language] = wordings
+
+
 # The C loader is 10× faster and always in PyYAML's wheels; the fallback keeps odd builds working.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -49,7 +58,7 @@ def text(language: Language, key: str, **fields: str | int | float) -> str:
     Raises:
         Bug: there is no such text.
     """
-    found = catalogue(language).get(key)
+    found = _overrides[language].get(key) or catalogue(language).get(key)
     if found is None:
         raise Bug(f"no text {key!r} in catalogue {language!r}: add it to core/texts/{language}/")
     return found.format_map(fields) if fields else found

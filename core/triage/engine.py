@@ -155,6 +155,13 @@ def _read_once(text: str) -> _Reading:
     ]
     if not spans:
         return _Reading(normal, (), False)
+    errands = list(words.scopes["errand"].find(places))
+    if all(
+        name == "myself" or any(s <= start and end <= e for s, e in errands)
+        for name, start, end in spans
+    ):
+        # "Friday" in "I go on Friday" is no onset, and says nothing about an earlier complaint.
+        return _Reading(normal, (), False)
     clauses = Clauses(masked)
     scopes = Scopes(places, clauses, words, [(s, e) for _, s, e in spans])
     mentions: list[Mention] = []

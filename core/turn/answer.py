@@ -36,6 +36,8 @@ class Answer:
         arm: cadence of a plan that begins now.
         open_days: of the clinic.
         window_ms: how long after a message the channel lets us write first; None = always.
+        takes_files: the channel takes a small file with an answer.
+        readings: id and new reading of photos that are stored already.
         reminder_outcome: what became of the reminder: said, staff or passed.
         relay_to: conversations that get it too, or instead.
         new_zone: the patient says where they are.
@@ -54,6 +56,9 @@ class Answer:
     verdict: dict[str, Any] | None = None
     consents: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     photos: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    readings: list[tuple[int, dict[str, Any]]] = field(
+        default_factory=list[tuple[int, dict[str, Any]]]
+    )
     tasks: list[tuple[str, str, dict[str, Any]]] = field(
         default_factory=list[tuple[str, str, dict[str, Any]]]
     )
@@ -68,6 +73,7 @@ class Answer:
     arm: str = STANDARD
     open_days: OpenDays = ALWAYS_OPEN
     window_ms: int | None = None
+    takes_files: bool = False
     new_zone: str | None = None
     contact: ContactChange | None = None
     phone: str | None = None
@@ -76,11 +82,15 @@ class Answer:
     timers: list[tuple[str, int | None]] = field(default_factory=list[tuple[str, int | None]])
 
     def say(self, *replies: Reply) -> None:
-        """Add replies, and remember their buttons for people who type them."""
+        """Add replies, and remember the turn's buttons for people who type their numbers.
+
+        The numbers go on from one reply of a turn to the next (`core.turn.completion`).
+        """
         self.replies.extend(replies)
-        buttons = tuple((b.label, b.action) for r in replies for row in r.buttons for b in row)
-        if buttons:
-            self.state = replace(self.state, offered=buttons)
+        if any(reply.buttons for reply in replies):
+            rows = [row for reply in self.replies for row in reply.buttons]
+            offered = tuple((button.label, button.action) for row in rows for button in row)
+            self.state = replace(self.state, offered=offered)
 
     def remember(self, **changes: Any) -> None:
         """Change the dialog state."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from core.clinic import clinic, with_hours
 from core.followup.ladder import out_of_quiet_hours
 from core.interview.slots import load
 from core.interview.understand import normalise, understand
@@ -95,7 +96,7 @@ def emergency(answer: Answer, verdict: Verdict, language: Language, place: str |
         flags=list(verdict.flags),
         verdict=to_json(verdict),
     )
-    answer.say(card(verdict, language, emergency_place=place))
+    answer.say(card(verdict, language, emergency_place=clinic().emergency_place or place))
 
 
 def confirm(answer: Answer, verdict: Verdict, language: Language) -> None:
@@ -130,7 +131,13 @@ def on_timer(answer: Answer, name: str) -> None:
     """Say what was promised for when nobody answered."""
     state = answer.state
     if name == FIRST_AID and state.confirming is not None:
-        answer.say(first_aid_line(from_json(state.confirming).flags, answer.language))
+        asked = from_json(state.confirming)
+        answer.say(first_aid_line(asked.flags, answer.language))
+        if asked.urgency is Urgency.IMMEDIATE:
+            # It may be happening to somebody who cannot answer. A person looks at it today.
+            answer.tell_staff(
+                "human", str(Urgency.SAME_DAY), why="confirm_unanswered", verdict=to_json(asked)
+            )
     elif name == ARRIVAL and state.open_urgency:
         answer.timers.append((NO_ARRIVAL, answer.now_ms + _STAFF_AFTER_MS))
         buttons = (_buttons(answer.language, "seen", "not_seen", "staff"),)
@@ -256,6 +263,7 @@ def _on_open_card(answer: Answer, verb: str, place: str | None) -> None:
 def _refuse(answer: Answer, place: str | None) -> None:
     """State the risk once, offer the nearest way, and let staff know; never argue."""
     language, state = answer.language, answer.state
+    place = clinic().emergency_place or place
     nearest = (
         text(language, "turn.nearest", place=place) if place else text(language, "turn.nearest_any")
     )
@@ -289,7 +297,7 @@ def ask_staff(answer: Answer) -> None:
     alert = ("asked",) if Urgency(urgency) in _URGENT else ()
     answer.tell_staff("human", urgency, alert=alert, why="asked")
     answer.outcome = "handed"
-    answer.say(say("notice", text(answer.language, "turn.human")))
+    answer.say(say("notice", with_hours(answer.language, text(answer.language, "turn.human"))))
 
 
 # -- somebody who may harm themselves ----------------------------------------------------------

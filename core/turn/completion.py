@@ -17,6 +17,7 @@ from core.ports import Capabilities, Channel
 from core.reply import Reply, plain_text, to_json
 from core.split import numbered_buttons, split
 from core.store.completion import Completion, Entry
+from core.store.hand_back import is_replay
 from core.store.history import PATIENT_BODY, SERVICE_BODY
 from core.store.keyring import Keyring
 from core.store.plans import FollowUpChange, NewFollowUp
@@ -48,7 +49,7 @@ def to_completion(
     capabilities = channel.capabilities if channel else _NARROWEST
     state = answer.state
     for waiting in turn.messages:
-        if isinstance(waiting.what, Inbound):
+        if isinstance(waiting.what, Inbound) and not is_replay(waiting.message_id):
             state = state.with_exchange("patient", waiting.what.text)
             state = replace(state, facts=merged(state.facts, facts(waiting.what.text)))
     for reply in answer.replies:
@@ -74,6 +75,7 @@ def to_completion(
         zone=state.zone,
         consents=tuple(answer.consents),
         photos=tuple(_photo(keys, row) for row in answer.photos),
+        readings=tuple((n, keys.seal_json(READING, reading)) for n, reading in answer.readings),
         tasks=tuple(
             {
                 "kind": kind,
@@ -127,7 +129,12 @@ def _photo(keys: Keyring, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _heard(keys: Keyring, answer: Answer, turn: TurnInput) -> list[Entry]:
-    people = [(w, w.what) for w in turn.messages if isinstance(w.what, Inbound)]
+    people = [
+        (w, w.what)
+        for w in turn.messages
+        # What staff left without an answer stands in the transcript already.
+        if isinstance(w.what, Inbound) and not is_replay(w.message_id)
+    ]
     verdict = keys.seal_json(VERDICT, answer.verdict) if answer.verdict else None
     return [
         Entry(
@@ -145,7 +152,8 @@ def _heard(keys: Keyring, answer: Answer, turn: TurnInput) -> list[Entry]:
 def _shown(answer: Answer, waiting: Waiting, message: Inbound) -> dict[str, object]:
     """Return a message as its writer sees it again: a button by its label."""
     label = {action: label for label, action in answer.pressed}.get(message.button or "")
-    photos = [row["blob"] for row in answer.photos if row["inbox_id"] == waiting.inbox_id]
+    mine = [row["blob"] for row in answer.photos if row["inbox_id"] == waiting.inbox_id]
+    photos = list(dict.fromkeys(mine))  # one picture may hold two eyes
     if answer.outcome == "held":  # not read yet; a channel that keeps uploads can show them
         photos = [a.ref for a in message.attachments if _BLOB.fullmatch(a.ref)]
     return {"text": message.text or label or "", "photos": photos}

@@ -90,14 +90,23 @@ def ask_one(language: Language, kind: ConsentKind, *, key: str | None = None) ->
     return say("consent", words, buttons=_yes_no(language, kind))
 
 
-def record(answer: Answer, kind: ConsentKind, *, granted: bool) -> None:
-    """Keep a decision in the state and in the log."""
+def record(answer: Answer, kind: ConsentKind, *, granted: bool, proxy: bool = False) -> None:
+    """Keep a decision in the state and in the log.
+
+    Args:
+        answer: the turn.
+        kind: what was decided about.
+        granted: agreed.
+        proxy: said for somebody else, who agrees or whose guardian the writer is; the log keeps
+            that wording's version.
+    """
+    version = text(answer.language, "consent.version")
     answer.remember(consents={**answer.state.consents, kind: granted})
     answer.consents.append(
         {
             "kind": kind,
             "granted": granted,
-            "text_version": text(answer.language, "consent.version"),
+            "text_version": f"{version}/proxy" if proxy else version,
             "at_ms": answer.now_ms,
         }
     )

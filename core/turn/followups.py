@@ -7,7 +7,7 @@ Nothing in this module asks a model. What follows a reminder is in `core.turn.re
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -73,6 +73,8 @@ def offer(answer: Answer, plan: Plan | None) -> None:
     proposal = answer.wished
     if proposal is None:
         return
+    if proposal.basis == "finding":
+        proposal = replace(proposal, photo=answer.state.deciding_photo)
     due = today(answer) + timedelta(days=proposal.due_in_days)
     if proposal.urgency.rank > Urgency.WITHIN_48_H.rank:
         due = answer.open_days.on_or_before(due, earliest=today(answer))
@@ -97,6 +99,7 @@ def open_proposal(state: DialogState) -> tuple[PlanProposal, date] | None:
     due = date.fromisoformat(data.pop("due"))
     data["urgency"] = Urgency(data["urgency"])
     data["modifiers"] = tuple(data.get("modifiers", ()))
+    data["photo"] = tuple(data.get("photo", ()))
     return PlanProposal(**data), due
 
 
@@ -122,7 +125,7 @@ def on_plan_button(answer: Answer, action: str) -> None:
         answer.remember(awaiting="plan_date")
         answer.say(say("question", text(answer.language, "plan.which_date")))
     elif verb == "agree":
-        _consent(answer)
+        _consent(answer, proposal)
         _start(answer, proposal, due)
         _say_plan(answer, "agreed", due)
         _say_window(answer)
@@ -131,9 +134,11 @@ def on_plan_button(answer: Answer, action: str) -> None:
         _say_plan(answer, "declined", due)
 
 
-def _consent(answer: Answer) -> None:
+def _consent(answer: Answer, proposal: PlanProposal | None) -> None:
     # The button says that reminders will come, so pressing it is the consent to them.
-    if not answer.state.granted("reminders"):
+    if proposal is not None and proposal.person != "self":
+        consent.record(answer, "reminders", granted=True, proxy=True)
+    elif not answer.state.granted("reminders"):
         consent.record(answer, "reminders", granted=True)
     answer.remember(opted_out=False)
 
@@ -179,7 +184,7 @@ def _on_date(answer: Answer, words: str, plan: Plan | None) -> bool:
         return True
     found = open_proposal(answer.state)
     place, at = parse_place(words), parse_time(words)
-    _consent(answer)
+    _consent(answer, found[0] if found else None)
     if found is None and plan is not None and plan.state == "active":
         due, urgency = plan.due_day, Urgency(plan.urgency)
         _book(answer, plan, day, at, place)
@@ -259,16 +264,6 @@ def _say_window(answer: Answer) -> None:
         answer.remember(awaiting="phone")
 
 
-def booked_day(answer: Answer) -> date | None:
-    """Return the day of the visit that this turn booked or moved, or None."""
-    match answer.follow_up:
-        case NewFollowUp(row=columns) | FollowUpChange(state="active", columns=columns):
-            day = columns.get("visit_day")
-            return date.fromisoformat(day) if day else None
-        case _:
-            return None
-
-
 # -- the rows ------------------------------------------------------------------------------------
 
 
@@ -307,6 +302,8 @@ def _start(
         "zone": answer.zone,
         "set_by": "patient" if visit else "rule",
         "basis": proposal.basis,
+        "photo_of": proposal.photo,
+        "person": proposal.person[:16],
         "modifiers": ",".join(proposal.modifiers)[:160],
         "arm": answer.arm,
         "due_day": due.isoformat(),

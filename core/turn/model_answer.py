@@ -17,10 +17,12 @@ import structlog
 
 from core.agent import context, tools
 from core.agent.contradiction import Contradiction, Known, contradictions
-from core.agent.loop import AgentAnswer, Limits, Tool, ToolRole, converse
+from core.agent.limits import Limits
+from core.agent.loop import AgentAnswer, Tool, ToolRole, converse
 from core.agent.prompt import Passage, prompt_version, system_prompt, with_sources
 from core.agent.safety import care_of, check, showable
 from core.agent.summary import summary
+from core.clinic import with_hours
 from core.errors import ModelBusy, ModelUnavailable, PatientError, TransientError
 from core.knowledge.search import Hit, search, title_of, words_of
 from core.markdown import parse
@@ -114,7 +116,8 @@ class ModelAssistant:
             urgency = answer.state.open_urgency or "2_weeks"
             answer.tell_staff("human", urgency, why="asked", summary=ground.wishes.staff)
             answer.outcome = "handed"
-            answer.say(say("notice", text(answer.language, "turn.human")))
+            words = text(answer.language, "turn.human")
+            answer.say(say("notice", with_hours(answer.language, words)))
         if is_said and ground.wishes.proposal is not None:
             followups.propose(answer, ground.wishes.proposal)
         return is_said

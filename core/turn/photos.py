@@ -9,29 +9,34 @@ from typing import Any, Literal
 
 import structlog
 
+from core.drift import Tallies
 from core.errors import OculiChatError, PatientError, TransientError
 from core.message import Attachment, AttachmentKind, Language
 from core.ports import Blobs, Channel, FundusReader
 from core.reading import Finding, Reading
 from core.reply import Image, say
 from core.texts import text
+from core.turn import which_eye
 from core.turn.answer import Answer
-from core.turn.reading_answer import card_alt, explain, explain_unreadable
+from core.turn.both_eyes import Shown, explain_all
+from core.turn.reading_answer import card_alt, explain_unreadable
 from core.turn.words import eye_of
 
 log = structlog.get_logger(__name__)
 
 MAX_PHOTOS = 10
+SECOND_EYE = 1000  # added to the place of a photo for the second eye in it; no message is so long
 _PICTURE_NAMES = re.compile(r"\.(jpe?g|png|hei[cf]|webp|tiff?|bmp|dcm)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A picture of this turn: which message it came with, and its place in it."""
+    """A picture of this turn: which message it came with, its place in it, and its own words."""
 
     inbox_id: int
     position: int
     attachment: Attachment
+    caption: str = ""
 
 
 def is_picture(attachment: Attachment) -> bool:
@@ -54,8 +59,9 @@ async def read_all(
     channel: Channel | None,
     blobs: Blobs,
     reader: FundusReader | None,
+    tallies: Tallies | None = None,
 ) -> list[Reading]:
-    """Read every photo, say each result, keep photo and reading; returns the readings.
+    """Read every photo, say the results together, keep photos and readings; returns the readings.
 
     A file that is no picture is answered with the reason; a reader that fails leaves the photo
     with staff, so a photo never disappears.
@@ -63,21 +69,26 @@ async def read_all(
     language = answer.language
     if len(photos) > MAX_PHOTOS:
         answer.say(say("notice", text(language, "turn.many_photos", limit=MAX_PHOTOS)))
-    readings: list[Reading] = []
+    shown: list[Shown] = []
     for sent in photos[:MAX_PHOTOS]:
         try:
             data = await _fetch(channel, sent.attachment)
-            reading = await _read(reader, data, language, caption)
+            # Of several photos sent at once, "right eye" is said about the one it came with.
+            own = sent.caption if len(photos) > 1 else caption
+            reading = await _read(reader, data, language, own)
         except PatientError as error:
             answer.discard.append(sent.attachment)  # no picture: there is nothing to keep
             answer.say(explain_unreadable(error.text_key, language, **error.fields))
             continue
+        if tallies is not None and channel is not None:
+            tallies.add(channel.name, reading)
         if reading is None:
             await _leave_to_staff(answer, sent, data, blobs)
             continue
-        readings.append(reading)
-        await _keep(answer, sent, await _clean(reader, data), reading, blobs)
-    return readings
+        shown += await _keep(answer, sent, await _clean(reader, data), reading, blobs, channel)
+    if shown:
+        which_eye.say(answer, explain_all(shown, language))
+    return [s.reading for s in shown]
 
 
 async def _fetch(channel: Channel | None, attachment: Attachment) -> bytes:
@@ -119,24 +130,37 @@ async def _leave_to_staff(answer: Answer, sent: Sent, data: bytes, blobs: Blobs)
     answer.say(say("notice", text(answer.language, "turn.photo_failed")))
 
 
-async def _keep(answer: Answer, sent: Sent, data: bytes, reading: Reading, blobs: Blobs) -> None:
-    image = None
-    if reading.card:
-        words = card_alt(reading, answer.language)
-        image = Image(await blobs.put(reading.card), "image/jpeg", words)
-    row = _row(answer, sent, await blobs.put(data))
-    if row["blob"] != sent.attachment.ref:
+async def _keep(
+    answer: Answer,
+    sent: Sent,
+    data: bytes,
+    reading: Reading,
+    blobs: Blobs,
+    channel: Channel | None,
+) -> list[Shown]:
+    """Keep a photo with the reading and card of each eye in it."""
+    blob = await blobs.put(data)
+    if blob != sent.attachment.ref:
         # What the channel kept still says where and with what the photo was taken.
         answer.discard.append(sent.attachment)
-    answer.photos.append(
-        {
-            **row,
+    compressed_by = channel.name if channel is not None and sent.attachment.compressed else None
+    shown: list[Shown] = []
+    for number, eye in enumerate(reading.eyes()):
+        image = None
+        if eye.card:
+            words = card_alt(eye, answer.language)
+            image = Image(await blobs.put(eye.card), "image/jpeg", words)
+        row = {
+            **_row(answer, sent, blob),
+            # A place of its own, so that each eye is graded by itself.
+            "position": sent.position + number * SECOND_EYE,
             "card_blob": image.blob if image else None,
-            "reading": reading_to_json(reading),
-            "model_version": reading.model_version[:64],
+            "reading": reading_to_json(replace(eye, other=None)),
+            "model_version": eye.model_version[:64],
         }
-    )
-    answer.say(explain(reading, answer.language, image=image))
+        answer.photos.append(row)
+        shown.append(Shown(eye, image, compressed_by))
+    return shown
 
 
 def _row(answer: Answer, sent: Sent, blob: str) -> dict[str, Any]:
@@ -153,14 +177,17 @@ def _row(answer: Answer, sent: Sent, blob: str) -> dict[str, Any]:
 
 def reading_to_json(reading: Reading) -> dict[str, Any]:
     """Return a reading as JSON-ready data, without its pictures."""
-    return asdict(replace(reading, card=None))
+    data = asdict(replace(reading, card=None, other=None))
+    return {**data, "other": reading_to_json(reading.other) if reading.other else None}
 
 
 def reading_from_json(data: dict[str, Any]) -> Reading:
     """Read back what `reading_to_json` wrote."""
     values = dict(data)
     values["findings"] = tuple(Finding(**f) for f in data["findings"])
-    values["retake"] = tuple(data["retake"])
+    for name in ("retake", "dr_at_least"):
+        values[name] = tuple(data.get(name, ()))
+    values["other"] = reading_from_json(data["other"]) if data.get("other") else None
     return Reading(**values)
 
 

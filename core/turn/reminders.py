@@ -16,7 +16,7 @@ from zoneinfo import available_timezones
 from core.followup.ladder import out_of_quiet_hours
 from core.followup.plan import family_reply, reminder_reply, show_date
 from core.followup.walltime import day_of, wall_of
-from core.reply import Button, say
+from core.reply import Button, Reply, say
 from core.store.due import DueReminder
 from core.store.plans import ContactChange, FollowUpChange, Plan
 from core.texts import text
@@ -104,9 +104,7 @@ def remind(answer: Answer, due: DueReminder | None) -> None:
             answer.relay_to = due.family
         return
     answer.relay_to = due.family
-    answer.say(
-        reminder_reply(due.step, due=_day(due), language=answer.language, reminder_id=due.id)
-    )
+    answer.say(_reminder(answer, due))
 
 
 def relayed(answer: Answer, due: DueReminder | None) -> None:
@@ -115,9 +113,7 @@ def relayed(answer: Answer, due: DueReminder | None) -> None:
     if due is None or due.plan_state != "active" or answer.state.opted_out:
         answer.outcome = "ignored"
     elif due.same and not asleep:
-        answer.say(
-            reminder_reply(due.step, due=_day(due), language=answer.language, reminder_id=due.id)
-        )
+        answer.say(_reminder(answer, due))
     elif due.same:
         answer.outcome = "handed"
         answer.tell_staff("follow_up", due.urgency, why="unreachable")
@@ -125,6 +121,16 @@ def relayed(answer: Answer, due: DueReminder | None) -> None:
         answer.say(family_reply(due.step, due=_day(due), language=answer.language))
     else:
         answer.outcome = "ignored"
+
+
+def _reminder(answer: Answer, due: DueReminder) -> Reply:
+    return reminder_reply(
+        due.step,
+        due=_day(due),
+        language=answer.language,
+        reminder_id=due.id,
+        is_for_self=due.person == "self",
+    )
 
 
 def _hand_over(answer: Answer, due: DueReminder, why: str) -> None:

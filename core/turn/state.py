@@ -47,9 +47,13 @@ class DialogState:
         proposal: follow-up that was proposed and not answered yet, as JSON, or None.
         awaiting: what free text is expected to be: ``plan_date`` (or ``plan_date_again``),
             ``plan_place``, ``plan_result``, ``phone``; None = nothing.
+        eye_open: (inbox id, position, number in its album) of photos about which "which eye?" is
+            open.
         facts: (kind, words) about health as the patient told them (`core.agent.summary`); they
             outlive `recent`.
         seen_language_hint: platform's hint, used before the first words.
+        deciding_photo: (inbox id, position) of the photo whose reading mattered most, for the plan
+            that rests on it; empty = none yet.
         referred_by: payload of the deep link that brought the patient, or "".
         opted_out: the patient stopped reminders.
         planned: a follow-up was agreed on, so that words about a visit may be about it.
@@ -78,7 +82,9 @@ class DialogState:
     offered: tuple[tuple[str, str], ...] = ()
     proposal: dict[str, Any] | None = None
     awaiting: str | None = None
+    eye_open: tuple[tuple[int, int, int], ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    deciding_photo: tuple[int, ...] = ()
     referred_by: str = ""
     opted_out: bool = False
     planned: bool = False
@@ -110,7 +116,7 @@ class DialogState:
 
 
 _VERSION = 1
-_TUPLES_OF_TUPLES = ("held", "recent", "offered", "facts")
+_TUPLES_OF_TUPLES = ("held", "recent", "offered", "eye_open", "facts")
 
 
 def to_json(state: DialogState) -> dict[str, Any]:
@@ -131,4 +137,6 @@ def from_json(data: dict[str, Any]) -> DialogState:
     for name in _TUPLES_OF_TUPLES:
         if name in values:
             values[name] = tuple(tuple(entry) for entry in values[name])
+    if "deciding_photo" in values:
+        values["deciding_photo"] = tuple(values["deciding_photo"])
     return DialogState(**values)

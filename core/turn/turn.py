@@ -8,46 +8,55 @@ Nothing is written here: effects go through ports, and everything to keep is in 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from core.clock import Clock
 from core.dispatch import TurnInput
+from core.drift import Tallies
 from core.followup.cadence import arm_of
 from core.followup.calendar import ALWAYS_OPEN, OpenDays
-from core.followup.plan import propose
-from core.followup.risk import modifiers
-from core.gather import Event, Waiting, from_json, to_json
-from core.interview import known
-from core.interview.consult import ConsultState, Step, advance, after_reading, reask
-from core.interview.slots import load
-from core.interview.state import Assessment
-from core.interview.understand import understand
-from core.message import Address, Attachment, Inbound, Language
+from core.gather import Event
+from core.message import Address, Inbound, Language
 from core.ports import Blobs, Channel, FundusReader
-from core.reading import Reading
 from core.reply import say
 from core.store.completion import Completion
 from core.store.due import DueReminder, Planned, planned, relayed_of, reminder_of
+from core.store.hand_back import last_said
 from core.store.plans import Plan, latest_plan, offered
+from core.store.record import photo_at
 from core.store.store import Store
 from core.texts import text
-from core.triage.cards import SELF_HARM
-from core.triage.engine import UNCLEAR, ContextLine, assess
-from core.triage.verdict import to_json as verdict_to_json
-from core.turn import card, commands, consent, followups, reminders, why
+from core.turn import (
+    calendar_note,
+    card,
+    commands,
+    consent,
+    consulting,
+    followups,
+    red_flags,
+    reminders,
+    taken_over,
+    which_eye,
+)
 from core.turn.answer import Answer
-from core.turn.completion import STATE, to_completion
-from core.turn.photos import Sent, is_picture, read_all, worst
+from core.turn.completion import READING, STATE, to_completion
+from core.turn.hearing import (
+    Heard,
+    Message,
+    hear,
+    holding,
+    pictures_alone,
+    pictures_of,
+    settle_language,
+    unheld,
+)
+from core.turn.photos import read_all
 from core.turn.state import DialogState
 from core.turn.state import from_json as state_from_json
-from core.turn.visit_link import visit_link
-from core.turn.words import command_of, language_of, spoken_language, typed_button
-from core.urgency import Urgency
+from core.turn.words import Command, command_of, typed_button
 
 MAX_TEXT = 20_000
-# Longer words than these are a new thought, which the model understands better.
-_SHORT_ANSWER = 24
 
 
 class Assistant(Protocol):
@@ -91,19 +100,6 @@ class TurnSettings:
     public_url: str | None = None
 
 
-_Message = tuple[Waiting, Inbound]
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What the messages of this turn say together."""
-
-    words: str
-    button: str | None
-    attachments: tuple[Sent, ...]
-    other_attachments: bool
-
-
 class TurnHandler:
     """Implements `core.dispatch.TurnHandler`.
 
@@ -116,6 +112,7 @@ class TurnHandler:
         reader: the fundus reader, or None when there is none.
         assistant: the model, or None when no LLM is configured.
         foresee: told the words before anything looks them up; returns soon and never fails.
+        tallies: told every reading, for the metrics.
     """
 
     def __init__(
@@ -128,6 +125,7 @@ class TurnHandler:
         reader: FundusReader | None,
         assistant: Assistant | None,
         foresee: Callable[[str], Awaitable[None]] | None = None,
+        tallies: Tallies | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -137,6 +135,7 @@ class TurnHandler:
         self._reader = reader
         self._assistant = assistant
         self._foresee = foresee
+        self._tallies = tallies
 
     async def __call__(self, turn: TurnInput, lease_token: str) -> Completion:
         """Decide about a turn; see `core.dispatch`."""
@@ -154,10 +153,16 @@ class TurnHandler:
         channel = self._channels.get((turn.address.channel, turn.address.account))
         if channel is not None:
             answer.window_ms = channel.capabilities.proactive_window_ms
+            answer.takes_files = channel.capabilities.documents
+        if turn.takeover_id is not None:
+            rows = await self._store.read(last_said, turn.conversation_id)
+            answer.state = taken_over.remembering(answer.state, rows, self._store.keys)
         if turn.given_up:
             self._give_up(answer, turn)
         elif isinstance(turn.messages[0].what, Event):
             await self._on_event(answer, turn, turn.messages[0].what)
+        elif turn.takeover_id is not None:
+            await self._while_staff_answer(answer, turn, channel)
         elif channel is not None:
             async with channel.activity(turn.address, "typing"):
                 await self._on_messages(answer, turn, channel)
@@ -165,19 +170,26 @@ class TurnHandler:
             await self._on_messages(answer, turn, channel)
         if answer.wished is not None:
             followups.offer(answer, await self._plan(turn))
-        day = followups.booked_day(answer)
-        if day is not None and self._settings.public_url:
-            link = visit_link(
-                self._store.keys,
-                turn.conversation_id,
-                day,
-                public_url=self._settings.public_url,
-                language=answer.language,
-            )
-            answer.say(link)
+        if calendar_note.has_news(answer, was_asked=state.awaiting):
+            await self._say_calendar(answer, turn)
         return to_completion(
             self._store.keys, answer, turn, lease_token, channel, dead=turn.given_up
         )
+
+    async def _say_calendar(self, answer: Answer, turn: TurnInput) -> None:
+        keys, chat = self._store.keys, turn.conversation_id
+        visit = calendar_note.visit_of(answer, await self._plan(turn), keys, chat)
+        if visit is None:
+            return
+        note = calendar_note.calendar_note(
+            visit,
+            keys,
+            chat,
+            public_url=self._settings.public_url,
+            takes_files=answer.takes_files,
+        )
+        if note is not None:
+            answer.say(note)
 
     async def _plan(self, turn: TurnInput) -> Plan | None:
         return await self._store.read(latest_plan, turn.conversation_id)
@@ -198,7 +210,8 @@ class TurnHandler:
     async def _on_event(self, answer: Answer, turn: TurnInput, event: Event) -> None:
         if event.name == "reminder":
             due: DueReminder | None = await self._store.read(reminder_of, event.ref)
-            reminders.remind(answer, due)
+            if turn.takeover_id is None or not taken_over.put_off(answer, due):
+                reminders.remind(answer, due)
         elif event.name == "relay":
             relayed = await self._store.read(relayed_of, (event.ref, turn.conversation_id))
             reminders.relayed(answer, relayed)
@@ -209,8 +222,8 @@ class TurnHandler:
 
     async def _on_messages(self, answer: Answer, turn: TurnInput, channel: Channel | None) -> None:
         inbounds = [(w, w.what) for w in turn.messages if isinstance(w.what, Inbound)]
-        heard = _hear(inbounds)
-        _settle_language(answer, heard.words, inbounds[-1][1], self._settings.language)
+        heard = hear(inbounds)
+        settle_language(answer, heard.words, inbounds[-1][1], self._settings.language)
         if not inbounds[0][1].private:
             answer.outcome = "refused"
             answer.say(say("notice", text(answer.language, "turn.group")))
@@ -226,39 +239,103 @@ class TurnHandler:
         )
         command = None if button else command_of(heard.words)
         if command is not None:
-            plans: list[Planned] = []
-            if command.name == "reminders":
-                plans = await self._store.read(planned, turn.conversation_id)
-            if command.name == "resume":
-                reminders.resume(answer, await self._plan(turn))
-            elif command.name == "link":
-                query = (reminders.code_hash(command.argument), answer.now_ms)
-                kind = await self._store.read(offered, query) if command.argument else None
-                reminders.on_link(answer, kind, command.argument)
-            else:
-                commands.run(
-                    answer, command, consent_required=self._settings.consent_required, plans=plans
-                )
+            await self._on_command(answer, turn, command)
             return
         if button is not None:
             await self._on_button(answer, turn, button, channel)
             return
         self._learn(answer, heard.words)
-        if self._triage(answer, heard.words):
-            self._ask_consent_after_emergency(answer)
+        place, needs_consent = self._settings.emergency_place, self._needs_consent(answer)
+        if red_flags.look(answer, heard.words, place):
+            if needs_consent:
+                red_flags.ask_consent_after(answer)
             if answer.replies[0].kind == "emergency":
                 # The card goes out now; pictures that came with the words get the next turn.
-                answer.follow_on = [_pictures_alone(m) for _, m in inbounds if m.attachments]
+                answer.follow_on = [pictures_alone(m) for _, m in inbounds if m.attachments]
                 return
             if not heard.attachments:
                 return
             # A doubt about the caption is asked about; the picture is looked at all the same.
-        elif not heard.attachments and self._about_the_card(answer, heard.words):
+        elif not heard.attachments and red_flags.about_the_card(answer, heard.words, place):
             return
-        if self._settings.consent_required and not answer.state.granted("health"):
+        if needs_consent:
             self._hold(answer, inbounds)
             return
         await self._consult(answer, turn, inbounds, channel)
+
+    async def _on_command(self, answer: Answer, turn: TurnInput, command: Command) -> None:
+        match command.name:
+            case "resume":
+                reminders.resume(answer, await self._plan(turn))
+            case "link":
+                query = (reminders.code_hash(command.argument), answer.now_ms)
+                kind = await self._store.read(offered, query) if command.argument else None
+                reminders.on_link(answer, kind, command.argument)
+            case name:
+                plans: list[Planned] = []
+                if name == "reminders":
+                    plans = await self._store.read(planned, turn.conversation_id)
+                required = self._settings.consent_required
+                commands.run(answer, command, consent_required=required, plans=plans)
+
+    async def _while_staff_answer(
+        self, answer: Answer, turn: TurnInput, channel: Channel | None
+    ) -> None:
+        """Hear, but leave the answer to staff; see `core.turn.taken_over`."""
+        inbounds = [(w, w.what) for w in turn.messages if isinstance(w.what, Inbound)]
+        heard = hear(inbounds)
+        settle_language(answer, heard.words, inbounds[-1][1], self._settings.language)
+        command = None if heard.button else command_of(heard.words)
+        button = (
+            heard.button
+            or card.typed_confirm(heard.words, answer.state)
+            or reminders.typed_command(heard.words)
+        )
+        if command is not None and command.name not in ("reminders", "resume", "link"):
+            commands.run(
+                answer, command, consent_required=self._settings.consent_required, plans=[]
+            )
+            return
+        if button is not None and button.split(":")[1] not in taken_over.FOR_STAFF:
+            held = answer.state.held
+            if button.split(":")[1] != "consent":
+                await self._on_button(answer, turn, button, channel)
+            elif consent.on_button(answer, button):
+                answer.remember(held=())
+                await self._show_staff(answer, unheld(held, turn.address, answer.now_ms), channel)
+            return
+        answer.outcome = "handed"
+        self._learn(answer, heard.words)
+        if red_flags.look(answer, heard.words, self._settings.emergency_place):
+            answer.outcome = "answered"
+            taken_over.say_a_person_is_there(answer)
+        await self._show_staff(answer, inbounds, channel)
+
+    async def _show_staff(
+        self, answer: Answer, inbounds: Sequence[Message], channel: Channel | None
+    ) -> None:
+        """Read the photos and keep what the reader says for staff; the patient hears it of them."""
+        heard = hear(inbounds)
+        if not heard.attachments:
+            return
+        if self._settings.consent_required and not answer.state.granted("photos"):
+            answer.state = holding(answer.state, inbounds)
+            if answer.outcome == "handed":
+                answer.outcome = "held"
+            needed = "consent.photos_needed"
+            answer.say(consent.ask_one(answer.language, "photos", key=needed))
+            return
+        said, outcome = list(answer.replies), answer.outcome
+        await read_all(
+            answer,
+            heard.attachments,
+            caption=heard.words,
+            channel=channel,
+            blobs=self._blobs,
+            reader=self._reader,
+            tallies=self._tallies,
+        )
+        answer.replies, answer.outcome = said, outcome
 
     async def _on_button(
         self, answer: Answer, turn: TurnInput, action: str, channel: Channel | None
@@ -267,17 +344,14 @@ class TurnHandler:
         area = action.split(":")[1] if action.count(":") >= 2 else ""
         match area:
             case "consent":
-                held = answer.state.held
-                if consent.on_button(answer, action):
-                    await self._answer_held(answer, turn, channel)
-                if not answer.state.granted("photos") and not answer.state.held:
-                    answer.discard += _pictures(held, turn.address)
+                await self._on_consent_button(answer, turn, action, channel)
             case "privacy":
                 consent.withdraw(answer, action)
             case "lang":
                 commands.set_language(answer, "zh-Hans" if action.endswith("zh") else "en")
             case "triage":
-                self._on_triage_button(answer, action.rpartition(":")[2])
+                verb = action.rpartition(":")[2]
+                red_flags.on_button(answer, verb, self._settings.emergency_place)
             case "plan":
                 followups.on_plan_button(answer, action)
             case "remind":
@@ -285,96 +359,45 @@ class TurnHandler:
             case "link":
                 reminders.on_link_button(answer, action.rpartition(":")[2])
             case "ask":
-                self._advance(answer, "", action)
+                consulting.on_words(answer, "", action)
+            case "eye":
+                await self._on_eye_button(answer, turn, action)
             case "staff":
                 card.ask_staff(answer)
             case _:
                 answer.say(say("notice", text(answer.language, "turn.button_old")))
 
-    # -- red flags ---------------------------------------------------------------------------
+    async def _on_consent_button(
+        self, answer: Answer, turn: TurnInput, action: str, channel: Channel | None
+    ) -> None:
+        held = answer.state.held
+        if consent.on_button(answer, action):
+            await self._answer_held(answer, turn, channel)
+        if not answer.state.granted("photos") and not answer.state.held:
+            answer.discard += pictures_of(held, turn.address)
 
-    def _triage(self, answer: Answer, words: str) -> bool:
-        """Run the red-flag engine; True when its answer is the turn's answer."""
-        if not words:
-            return False
-        context = [
-            ContextLine("patient" if author == "patient" else "service", said)
-            for author, said in answer.state.triage_context()
-        ]
-        person = _person(answer.state, words)
-        slots = known.for_triage(answer.state.known, person, load(), answer.now_ms)
-        verdict = assess(words, context=context, slots=slots)
-        answer.verdict = verdict_to_json(verdict)
-        if verdict.flags == (UNCLEAR,) and _answers_interview(answer.state, words):
-            return False  # the open question is about just that, and knows what to make of it
-        # Whoever is in distress writes in their own language, whatever was chosen before.
-        language = language_of(words, None, answer.language) or answer.language
-        if verdict.action == "trigger":
-            card.emergency(answer, verdict, language, self._settings.emergency_place)
-            answer.remember(open_person=person)
-            return True
-        if verdict.action == "confirm":
-            card.confirm(answer, verdict, language)
-            return True
-        return False
+    async def _on_eye_button(self, answer: Answer, turn: TurnInput, action: str) -> None:
+        place = which_eye.open_place(answer)
+        found = None
+        if place is not None:
+            found = await self._store.read(photo_at, (turn.conversation_id, *place))
+        reading = None
+        if found is not None and found.reading_sealed is not None:
+            reading = self._store.keys.open_json(READING, found.reading_sealed)
+        which_eye.answered(answer, action, found.id if found else None, reading)
 
     def _learn(self, answer: Answer, words: str) -> None:
-        """Keep what words say about a person for as long as it holds, with their consent."""
-        if words and (answer.state.granted("health") or not self._settings.consent_required):
-            people = known.learn(
-                answer.state.known,
-                words,
-                load(),
-                person=_person(answer.state, words),
-                now_ms=answer.now_ms,
-            )
-            answer.remember(known=dict(people))
-
-    def _about_the_card(self, answer: Answer, words: str) -> bool:
-        """Answer what is said about a card or an assessment; consent is not needed for that."""
-        if why.asks_why(words) and why.explain_advice(answer):
-            self._ask_again(answer)
-            return True
-        if card.keep_company(answer, words):
-            return True
-        action = card.typed_answer(words, answer.state, answer.now_ms)
-        if action is None:
-            return False
-        self._on_triage_button(answer, action.rpartition(":")[2])
-        return True
-
-    def _on_triage_button(self, answer: Answer, verb: str) -> None:
-        if verb == "why":
-            if not why.explain_advice(answer):
-                why.say_nothing_advised(answer)
-        else:
-            card.on_button(answer, verb, self._settings.emergency_place)
-        if not any(reply.kind == "emergency" for reply in answer.replies):
-            self._ask_again(answer)
-
-    def _ask_again(self, answer: Answer) -> None:
-        """Come back to the interview's open question."""
-        kept = answer.state.consult
-        if kept and ConsultState.from_json(kept).pending:
-            self._interview(answer, lambda state: reask(state, answer.language, answer.now_ms))
-
-    def _ask_consent_after_emergency(self, answer: Answer) -> None:
-        if not self._settings.consent_required or answer.state.granted("health"):
-            return
-        flags: list[str] = (answer.verdict or {}).get("red_flags", [])
-        never_asked = answer.state.asking is None and "health" not in answer.state.consents
-        # A form is no answer to somebody in despair.
-        if never_asked and answer.replies[0].kind == "emergency" and SELF_HARM not in flags:
-            # The card's buttons must stay the ones that a typed number means.
-            offered = answer.state.offered
-            consent.ask_all(answer, welcome=False, kept=False)
-            answer.remember(offered=offered)
+        if words and not self._needs_consent(answer):
+            consulting.learn(answer, words)
 
     # -- consent -------------------------------------------------------------------------------
 
-    def _hold(self, answer: Answer, inbounds: Sequence[_Message]) -> None:
+    def _needs_consent(self, answer: Answer) -> bool:
+        return self._settings.consent_required and not answer.state.granted("health")
+
+    def _hold(self, answer: Answer, inbounds: Sequence[Message]) -> None:
         first = answer.state.asking is None and "health" not in answer.state.consents
-        answer.state = _holding(answer.state, inbounds)
+        answer.state = holding(answer.state, inbounds)
         answer.outcome = "held"
         if first:
             consent.ask_all(answer, welcome=True, kept=True)
@@ -384,12 +407,7 @@ class TurnHandler:
     async def _answer_held(self, answer: Answer, turn: TurnInput, channel: Channel | None) -> None:
         held = answer.state.held
         answer.remember(held=())
-        inbounds = [
-            (Waiting(inbox_id, message_id, data["sequence"], answer.now_ms, message), message)
-            for message_id, inbox_id, data in held
-            for message in (from_json(data, turn.address, message_id),)
-        ]
-        await self._consult(answer, turn, inbounds, channel)
+        await self._consult(answer, turn, unheld(held, turn.address, answer.now_ms), channel)
 
     # -- photos, plans, interview, model ---------------------------------------------------------
 
@@ -397,14 +415,14 @@ class TurnHandler:
         self,
         answer: Answer,
         turn: TurnInput,
-        inbounds: Sequence[_Message],
+        inbounds: Sequence[Message],
         channel: Channel | None,
     ) -> None:
-        heard = _hear(inbounds)
+        heard = hear(inbounds)
         self._learn(answer, heard.words)
         if heard.attachments:
             if self._settings.consent_required and not answer.state.granted("photos"):
-                answer.state = _holding(answer.state, inbounds)
+                answer.state = holding(answer.state, inbounds)
                 answer.outcome = "held"
                 needed = "consent.photos_needed"
                 answer.say(consent.ask_one(answer.language, "photos", key=needed))
@@ -438,7 +456,7 @@ class TurnHandler:
             reminders.on_button(answer, action, plan)
         return action is not None
 
-    async def _photos(self, answer: Answer, heard: _Heard, channel: Channel | None) -> None:
+    async def _photos(self, answer: Answer, heard: Heard, channel: Channel | None) -> None:
         readings = await read_all(
             answer,
             heard.attachments,
@@ -446,30 +464,17 @@ class TurnHandler:
             channel=channel,
             blobs=self._blobs,
             reader=self._reader,
+            tallies=self._tallies,
         )
-        reading = worst(readings)
-        if reading is None:
-            return
-        self._interview(
-            answer,
-            lambda state: after_reading(
-                state,
-                reading,
-                language=answer.language,
-                now_ms=answer.now_ms,
-                kept=self._kept(answer),
-                floor=_floor(answer),
-            ),
-            reading=reading,
-        )
+        consulting.on_readings(answer, readings)
 
     async def _words(
         self, answer: Answer, turn: TurnInput, words: str, channel: Channel | None
     ) -> None:
         assistant = self._assistant
-        if self._foresee is not None and not _answers_interview(answer.state, words):
+        if self._foresee is not None and not consulting.answers_interview(answer.state, words):
             await self._foresee(words)
-        if assistant is not None and not _answers_interview(answer.state, words):
+        if assistant is not None and not consulting.answers_interview(answer.state, words):
             if assistant.is_ready() and await assistant.answer(
                 answer, words, turn.address, channel
             ):
@@ -477,146 +482,4 @@ class TurnHandler:
             if answer.now_ms - answer.state.told_model_down_at_ms > 3_600_000:
                 answer.remember(told_model_down_at_ms=answer.now_ms)
                 answer.say(say("notice", text(answer.language, "turn.model_down")))
-        self._advance(answer, words, None)
-
-    def _advance(self, answer: Answer, words: str, button: str | None) -> None:
-        self._interview(
-            answer,
-            lambda state: advance(
-                state,
-                text=words,
-                button=button,
-                language=answer.language,
-                now_ms=answer.now_ms,
-                kept=self._kept(answer),
-                floor=_floor(answer, words),
-            ),
-        )
-
-    def _kept(self, answer: Answer) -> dict[str, dict[str, str]]:
-        people = answer.state.known
-        return {p: known.facts(people, p, load(), answer.now_ms) for p in people}
-
-    def _interview(
-        self,
-        answer: Answer,
-        step: Callable[[ConsultState | None], Step],
-        *,
-        reading: Reading | None = None,
-    ) -> None:
-        """Take one step of the guided consult and propose the follow-up it leads to."""
-        kept = answer.state.consult
-        result = step(ConsultState.from_json(kept) if kept else None)
-        answer.remember(consult=result.state.to_json() if result.state else None)
-        answer.say(*result.replies)
-        if result.state is not None:
-            people = known.remember(
-                answer.state.known,
-                result.state.slots,
-                load(),
-                person="self",
-                now_ms=answer.now_ms,
-            )
-            answer.remember(known=dict(people))
-        if result.assessment is not None:
-            self._assessed(answer, result.assessment)
-        is_asking = result.state is not None and result.state.pending is not None
-        proposal = (
-            None
-            if is_asking
-            else propose(
-                reading, result.assessment, modifiers=self._risk(answer, result.assessment)
-            )
-        )
-        if proposal is not None:
-            followups.propose(answer, proposal)
-
-    def _risk(self, answer: Answer, assessment: Assessment | None) -> frozenset[str]:
-        """Return what is known about the person and makes a visit due sooner."""
-        person = assessment.slots.get("person", "self") if assessment else "self"
-        slots = known.for_triage(answer.state.known, person, load(), answer.now_ms)
-        said = [words for _, words in answer.state.facts] if person == "self" else []
-        return modifiers(slots, said)
-
-    def _assessed(self, answer: Answer, assessment: Assessment) -> None:
-        """Keep an assessment with the turn; an urgent one is open until a doctor was seen."""
-        data = assessment.to_json()
-        answer.remember(advice={"kind": "consult", "at_ms": answer.now_ms, "data": data})
-        answer.verdict = {**(answer.verdict or {}), "assessment": data}
-        if assessment.urgency.rank > Urgency.SAME_DAY.rank:
-            return
-        person = assessment.slots.get("person", "self")
-        if card.floor(answer.state, person, answer.now_ms).rank <= assessment.urgency.rank:
-            return  # staff know of it, and it is open already
-        urgency = str(assessment.urgency)
-        answer.remember(
-            open_urgency=urgency, open_since_ms=answer.now_ms, open_person=person, refused=False
-        )
-        answer.tell_staff(
-            "emergency", urgency, alert=(assessment.reason,), why="consult", assessment=data
-        )
-
-
-def _person(state: DialogState, words: str) -> str:
-    """Return whom words are about: who they name, else whom the interview is about."""
-    named = understand(words, load()).get("person") if words else None
-    consult = ConsultState.from_json(state.consult) if state.consult else None
-    return named or (consult.slots.get("person", "self") if consult else "self")
-
-
-def _floor(answer: Answer, words: str = "") -> Urgency:
-    return card.floor(answer.state, _person(answer.state, words), answer.now_ms)
-
-
-def _answers_interview(state: DialogState, words: str) -> bool:
-    """Tell whether words look like the answer to the interview's open question."""
-    pending = state.consult is not None and ConsultState.from_json(state.consult).pending
-    return bool(pending) and len(words) <= _SHORT_ANSWER
-
-
-def _pictures_alone(message: Inbound) -> Inbound:
-    return replace(message, text="", message_id=f"{message.message_id}:pictures")
-
-
-def _pictures(
-    held: Sequence[tuple[str, int, dict[str, Any]]], address: Address
-) -> list[Attachment]:
-    """Return the attachments of held messages."""
-    return [
-        attachment
-        for message_id, _, data in held
-        for attachment in from_json(data, address, message_id).attachments
-    ]
-
-
-def _holding(state: DialogState, inbounds: Sequence[_Message]) -> DialogState:
-    for waiting, message in inbounds:
-        state = state.holding(waiting.message_id, waiting.inbox_id, to_json(message))
-    return state
-
-
-def _hear(inbounds: Sequence[_Message]) -> _Heard:
-    """Put the messages of a turn together."""
-    pictures: list[Sent] = []
-    others = False
-    for waiting, inbound in inbounds:
-        for position, attachment in enumerate(inbound.attachments):
-            if is_picture(attachment):
-                pictures.append(Sent(waiting.inbox_id, position, attachment))
-            else:
-                others = True
-    words = "\n".join(i.text for _, i in inbounds if i.text.strip())
-    return _Heard(words, inbounds[0][1].button, tuple(pictures), others)
-
-
-def _settle_language(answer: Answer, words: str, message: Inbound, default: Language) -> None:
-    """Answer in the language of the words; a language that was chosen stays."""
-    if answer.state.language is None:
-        found = language_of(words, message.language_hint, default)
-    elif answer.state.language_chosen:
-        found = None
-    else:
-        found = spoken_language(words)
-    if found is not None and found != answer.state.language:
-        answer.remember(language=found)
-        answer.language = found
+        consulting.on_words(answer, words, None)

@@ -7,14 +7,25 @@ executor.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.message import Language
-from core.reading import CONDITIONS, Condition, Eye, Finding, Outcome, Reading, RetakeCause
-from models.fundus import card, field, intake, manifest, quality
+from core.reading import (
+    CONDITIONS,
+    Condition,
+    Eye,
+    EyeSource,
+    Finding,
+    Outcome,
+    Reading,
+    RetakeCause,
+)
+from models.fundus import card, field, intake, laterality, manifest, quality
 from models.fundus.network import Network
 from models.fundus.original import LABEL, OriginalNetwork
 from models.fundus.settings import FundusSettings
@@ -36,16 +47,31 @@ class Timing:
     total_ms: float
 
 
+class Decode(Protocol):
+    """`intake.decode`, here or in a process of its own."""
+
+    def __call__(
+        self, data: bytes, *, max_bytes: int, max_pixels: int, working_px: int | None
+    ) -> intake.Photo:
+        """Decode a file."""
+        ...
+
+
 class Assessor:
     """Everything loaded: weights, sessions, limits. Not thread-safe: one worker owns it."""
 
-    def __init__(self, settings: FundusSettings) -> None:
+    def __init__(self, settings: FundusSettings, decode: Decode = intake.decode) -> None:
         """Load the weights.
+
+        Args:
+            settings: see there.
+            decode: what opens the files; the default is for files that are known.
 
         Raises:
             ConfigError: weights or the original network are missing or not what they claim.
         """
         self._settings = settings
+        self._decode = decode
         self.manifest, path = manifest.load(settings.weights)
         self.network = Network(
             path,
@@ -84,48 +110,91 @@ class Assessor:
             self.original.run(np.zeros((64, 64, 3), np.uint8))
         card.load_fonts()
 
-    def assess(self, data: bytes, *, language: Language, eye: Eye | None) -> Reading:
+    def assess(
+        self,
+        data: bytes,
+        *,
+        language: Language,
+        eye: Eye | None,
+        day: date | None = None,
+        with_card: bool = True,
+    ) -> Reading:
         """Read one photo.
+
+        Args:
+            data: the file as it was sent.
+            language: of the words on the card.
+            eye: which eye, when the person said so.
+            day: written on the card.
+            with_card: false leaves the picture out, for readings by the thousand.
 
         Raises:
             PatientError: the file cannot be opened; says why.
         """
         start = time.perf_counter()
-        photo, found = self._open(data)
-        decoded = time.perf_counter()
+        parts = self._open(data)
+        decode_ms = (time.perf_counter() - start) * 1e3
+        told = eye if len(parts) == 1 else None  # one word cannot name both
+        eyes = [
+            self._assess(photo, found, language=language, told=told, day=day, with_card=with_card)
+            for photo, found in parts
+        ]
+        # Of two round things beside each other one may be no eye at all.
+        seen = [e for e in eyes if e.outcome != "not_fundus"] or eyes[:1]
+        total_ms = (time.perf_counter() - start) * 1e3
+        self.timing = replace(self.timing, decode_ms=decode_ms, total_ms=total_ms)
+        first, *others = (replace(e, elapsed_ms=total_ms) for e in seen)
+        return replace(first, other=others[0]) if others else first
+
+    def _assess(
+        self,
+        photo: intake.Photo,
+        found: field.Field,
+        *,
+        language: Language,
+        told: Eye | None,
+        day: date | None,
+        with_card: bool,
+    ) -> Reading:
         square = field.square(photo.pixels, found, self.network.size_px)
+        side = laterality.side(square)
         before = time.perf_counter()
-        logits, maps = self.network.run(square)
+        logits, maps = self._run(square, side)
         network_ms = (time.perf_counter() - before) * 1e3
         screened = self._screen(logits, square, found, photo)
 
+        which = _Which(photo.eye or told, _source(photo.eye, told))
         findings = tuple(Finding(c, "not_assessed") for c in CONDITIONS)
         grade: int | None = None
+        at_least: tuple[float, ...] = ()
         if screened.outcome == "assessed":
             before = time.perf_counter()
-            findings, grade = self._findings(logits, photo)
+            findings, grade, at_least = self._findings(logits, photo)
             network_ms += (time.perf_counter() - before) * 1e3
+            which = _which(photo.eye, told, side)
         drawing = time.perf_counter()
         picture: bytes | None = None
-        if screened.outcome == "assessed":
+        if screened.outcome == "assessed" and with_card:
             picture = card.draw(
                 photo.pixels,
                 found,
                 findings=findings,
                 maps={c: maps[h.channel] for c in CONDITIONS if (h := self.manifest.head(c))},
-                eye=eye,
+                eye=which.eye,
                 model_version=self.model_version,
                 language=language,
+                day=day,
+                is_poor=bool(screened.retake),
             )
         end = time.perf_counter()
-        self.timing = Timing(
-            (decoded - start) * 1e3, network_ms, (end - drawing) * 1e3, (end - start) * 1e3
-        )
+        self.timing = Timing(0.0, network_ms, (end - drawing) * 1e3, 0.0)
         return Reading(
             outcome=screened.outcome,
             findings=findings,
             dr_grade=grade,
-            eye=eye,
+            eye=which.eye,
+            eye_from=which.source,
+            eye_doubt=which.doubt,
             fundus_probability=screened.fundus_probability,
             gradable_probability=screened.gradable_probability,
             retake=screened.retake,
@@ -134,29 +203,43 @@ class Assessor:
             width_px=photo.width_px,
             height_px=photo.height_px,
             card=picture,
-            elapsed_ms=(end - start) * 1e3,
+            dr_at_least=at_least,
         )
 
-    def _open(self, data: bytes) -> tuple[intake.Photo, field.Field]:
-        """Decode as few pixels as the networks need, and find the field in them."""
+    def _open(self, data: bytes) -> list[tuple[intake.Photo, field.Field]]:
+        """Decode as few pixels as the networks need; return one photo and field for each eye."""
 
-        def opened(working_px: int | None) -> tuple[intake.Photo, field.Field]:
-            photo = intake.decode(
+        def opened(working_px: int | None) -> tuple[intake.Photo, tuple[field.Field, ...]]:
+            photo = self._decode(
                 data,
                 max_bytes=self._settings.max_bytes,
                 max_pixels=self._settings.max_pixels,
                 working_px=working_px,
             )
-            return photo, field.find(photo.pixels)
+            return photo, field.find_all(photo.pixels)
 
         if self.original is not None:
             # It resizes without smoothing, so only all pixels give its own answer.
-            return opened(None)
-        photo, found = opened(WORKING_PX)
+            return _apart(*opened(None))
+        photo, fields = opened(WORKING_PX)
         shrunk = photo.width_px > photo.pixels.shape[1]
-        if shrunk and max(found.width, found.height) < self.network.size_px:
-            return opened(DETAILED_PX)
-        return photo, found
+        if shrunk and max(max(f.width, f.height) for f in fields) < self.network.size_px:
+            photo, fields = opened(DETAILED_PX)
+        return _apart(photo, fields)
+
+    def _run(
+        self, square: NDArray[np.uint8], side: laterality.Side
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the network on the picture as a right eye would show it.
+
+        The network learnt from both ways round alike; so a mirrored copy of a photo, or one from a
+        camera that mirrors, gets the same answer. Where the side is not clear it stays as it came:
+        a guess would turn with the least change of the file.
+        """
+        if side.eye == "OD" or not side.is_sure:
+            return self.network.run(square)
+        logits, maps = self.network.run(np.ascontiguousarray(square[:, ::-1]))
+        return logits, maps[..., ::-1]
 
     def _screen(
         self,
@@ -170,9 +253,10 @@ class Assessor:
         if is_fundus == "negative":
             return _Screened("not_fundus", fundus_probability, None, ())
         is_gradable, gradable_probability = self._ask("quality", logits)
-        on_screen = (
-            self.manifest.head("screen") is not None and self._ask("screen", logits)[0] == "refer"
-        )
+        if self._says("pair", logits):
+            # What lies clearly apart was cut apart before; two eyes that overlap or touch are left.
+            return _Screened("ungradable", fundus_probability, gradable_probability, ("two_eyes",))
+        on_screen = self._says("screen", logits)
         measures = quality.measure(square, found, shrunk=photo.width_px / photo.pixels.shape[1])
         retake = quality.causes(measures, on_screen=on_screen)
         # An unsure gate is a photo nobody should be told anything about.
@@ -192,12 +276,27 @@ class Assessor:
         probability = head.calibration.probability(float(logits[head.channel]))
         return head.decide(probability), probability
 
+    def _says(self, name: str, logits: NDArray[np.float32]) -> bool:
+        """Tell whether a head that may be absent says yes."""
+        return self.manifest.head(name) is not None and self._ask(name, logits)[0] == "refer"
+
     def _findings(
         self, logits: NDArray[np.float32], photo: intake.Photo
-    ) -> tuple[tuple[Finding, ...], int | None]:
-        """Ask the embedded heads first; the original network fills the ones they lack."""
+    ) -> tuple[tuple[Finding, ...], int | None, tuple[float, ...]]:
+        """Ask the embedded heads first; the original network fills the ones they lack.
+
+        Returns:
+            The findings, the grade of retinopathy and how likely each grade is at least reached.
+        """
         grades = self.manifest.dr_grades
-        grade = grades.grade([float(v) for v in logits]) if grades else None
+        grade: int | None = None
+        at_least: tuple[float, ...] = ()
+        if grades is not None:
+            grade = grades.grade([float(v) for v in logits])
+            at_least = tuple(
+                calibration.probability(float(logits[channel]))
+                for channel, calibration in zip(grades.channels, grades.calibration, strict=True)
+            )
         by_condition: dict[Condition, Finding] = {}
         for condition in CONDITIONS:
             if self.manifest.assesses(condition):
@@ -210,8 +309,10 @@ class Assessor:
             for condition in CONDITIONS:
                 if condition not in by_condition and (f := scores.finding(condition)):
                     by_condition[condition] = f
-            grade = scores.dr_grade if grade is None else grade
-        return tuple(by_condition.get(c, Finding(c, "not_assessed")) for c in CONDITIONS), grade
+            if grade is None:
+                grade, at_least = scores.dr_grade, scores.dr_at_least
+        findings = tuple(by_condition.get(c, Finding(c, "not_assessed")) for c in CONDITIONS)
+        return findings, grade, at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,3 +321,43 @@ class _Screened:
     fundus_probability: float
     gradable_probability: float | None
     retake: tuple[RetakeCause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Which:
+    """Which eye, who says so, and whether somebody else says otherwise."""
+
+    eye: Eye | None
+    source: EyeSource | None
+    doubt: bool = False
+
+
+def _source(in_file: Eye | None, told: Eye | None) -> EyeSource | None:
+    return "file" if in_file else "caption" if told else None
+
+
+def _which(in_file: Eye | None, told: Eye | None, seen: laterality.Side) -> _Which:
+    """Believe the camera, then the person, then the picture where it is sure."""
+    eye = in_file or told
+    picture = seen.eye if seen.is_sure else None
+    if eye is None:
+        return _Which(picture, "picture" if picture else None)
+    doubt = any(other not in {None, eye} for other in (told, picture))
+    return _Which(eye, _source(in_file, told), doubt)
+
+
+def _apart(
+    photo: intake.Photo, fields: tuple[field.Field, ...]
+) -> list[tuple[intake.Photo, field.Field]]:
+    """Return each eye as a photo of its own, without what is burned in around it."""
+    if len(fields) == 1:
+        pixels = field.only(photo.pixels, fields) if fields[0].marks else photo.pixels
+        return [(replace(photo, pixels=pixels), fields[0])]
+    shrunk = photo.width_px / photo.pixels.shape[1]
+    parts: list[tuple[intake.Photo, field.Field]] = []
+    for found in fields:
+        pixels = field.cut_out(photo.pixels, found)
+        height_px, width_px = (round(n * shrunk) for n in pixels.shape[:2])
+        part = replace(photo, pixels=pixels, width_px=width_px, height_px=height_px)
+        parts.append((part, field.find(pixels)))
+    return parts

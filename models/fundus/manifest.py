@@ -164,6 +164,13 @@ class Manifest(_Data):
         """Name and version as shown to people."""
         return f"{self.name} {self.version}"
 
+    def named(self, name: str) -> Head:
+        """Return a head whatever its status, for measuring; KeyError if these weights lack it."""
+        for head in self.heads:
+            if head.name == name:
+                return head
+        raise KeyError(name)
+
     def head(self, name: str) -> Head | None:
         """Return a head that is on, or None."""
         return next((h for h in self.heads if h.name == name and h.status == "on"), None)

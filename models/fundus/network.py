@@ -44,11 +44,18 @@ def open_session(path: Path, *, provider: Provider, threads: int, key: str) -> A
     # Threads that spin between photos would burn the cores the chat needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return _ort.InferenceSession(
+        session = _ort.InferenceSession(
             str(path), options, providers=[cuda, cpu] if wants_cuda else [cpu[0]]
         )
     except Exception as error:  # onnxruntime's own errors share no public base class
         raise ConfigError(f"{key}: {path} does not open as an ONNX network: {error}") from error
+    if provider not in {"auto", session.get_providers()[0]}:
+        # onnxruntime falls back in silence; who asked for a GPU wants to know.
+        raise ConfigError(
+            f"fundus.provider: {provider} does not start here (driver or CUDA libraries missing?);"
+            " mend it, or set fundus.provider to auto"
+        )
+    return session
 
 
 class Network:

@@ -1,8 +1,9 @@
 """The OculiChatDA network: four heads (glaucoma, dr_level, amd, pm) behind the same reading.
 
 Its pre-processing is repeated exactly as OculiChatDA ran it (`legacy`), because weights only mean
-what they meant there: short side to 448, centre crop, CLIP statistics in RGB order applied while
-the array is still BGR, then the channel flip. `corrected` gives each channel its own statistics.
+what they meant there: short side to 448 with OpenCV's bicubic, centre crop, CLIP statistics in RGB
+order applied while the array is still BGR, then the channel flip. `corrected` gives each channel
+its own statistics.
 Its outputs are class scores without calibration, so bands, not percentages, follow from them.
 """
 
@@ -22,9 +23,9 @@ from models.fundus.settings import Preprocessing, Provider
 
 SIZE_PX = 448
 LABEL = "OculiChatDA four-head"
-# CLIP image statistics, red, green, blue (Radford 2021).
-_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
-_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+# CLIP image statistics, red, green, blue (Radford 2021), in grey levels as OculiChatDA writes them.
+_MEAN = np.array([0.48145466 * 255, 0.4578275 * 255, 0.40821073 * 255])
+_STD = np.array([0.26862954 * 255, 0.26130258 * 255, 0.27577711 * 255])
 _CLASSES = {"glaucoma": 2, "dr_level": 5, "amd": 2, "pm": 2}
 _ORDER = tuple(_CLASSES)
 _REMEDY = (
@@ -48,6 +49,11 @@ class OriginalScores:
         """The most likely ICDR grade, as OculiChatDA reported it."""
         return int(self.dr_level.argmax())
 
+    @property
+    def dr_at_least(self) -> tuple[float, ...]:
+        """How likely the ICDR grade is at least 1, 2, 3 and 4."""
+        return tuple(float(self.dr_level[n:].sum()) for n in range(1, self.dr_level.size))
+
     def finding(self, condition: Condition) -> Finding | None:
         """Return the finding of a condition, or None when there is no head for it."""
         match condition:
@@ -69,28 +75,46 @@ class OriginalScores:
 
 
 def resize_short_edge(pixels: NDArray[np.uint8], size_px: int = SIZE_PX) -> NDArray[np.uint8]:
-    """Scale so that the short side is `size_px`: OpenCV's INTER_LINEAR, without smoothing.
+    """Scale so that the short side is `size_px`: OpenCV's INTER_CUBIC, without smoothing.
 
-    OculiChatDA calls this "long edge", but its branches are swapped.
+    OculiChatDA calls this "long edge", but its branches are swapped. OpenCV for x86 resizes with
+    Intel's library: of random pixels about one in 100,000 comes out one grey level different here.
+    OpenCV's portable code rounds its weights to 1/2048, and 4 in 100 differ by one level.
     """
     height, width = pixels.shape[:2]
     if width >= height:
         new_height, new_width = size_px, int(width * size_px / height)
     else:
         new_height, new_width = int(height * size_px / width), size_px
-    y0, y1, fy = _taps(height, new_height)
-    x0, x1, fx = _taps(width, new_width)
-    rows = pixels[y0].astype(np.float32) * (1 - fy)[:, None, None]
-    rows += pixels[y1].astype(np.float32) * fy[:, None, None]
-    out = rows[:, x0] * (1 - fx)[None, :, None] + rows[:, x1] * fx[None, :, None]
-    return (out + 0.5).clip(0, 255).astype(np.uint8)
+    across, down = _taps(width, new_width), _taps(height, new_height)
+    rows = np.zeros((height, new_width, 3), np.float32)
+    for at, weight in across:
+        rows += pixels[:, at].astype(np.float32) * weight[None, :, None]
+    out = np.zeros((new_height, new_width, 3), np.float32)
+    for at, weight in down:
+        out += rows[at] * weight[:, None, None]
+    return np.rint(out).clip(0, 255).astype(np.uint8)
 
 
-def _taps(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Return lower index, upper index and weight of the upper, pixel centres at half integers."""
-    at = ((np.arange(new) + 0.5) * (old / new) - 0.5).clip(0, old - 1)
-    low = np.floor(at).astype(np.int64)
-    return low, np.minimum(low + 1, old - 1), (at - low).astype(np.float32)
+def _taps(old: int, new: int) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Return the four neighbours of every new pixel and their weights (Keys 1981, a = -0.75).
+
+    Pixel centres are at half integers; beyond the edge the last pixel is repeated.
+    """
+    centre = (np.arange(new) + 0.5) * (old / new) - 0.5
+    low = np.floor(centre).astype(np.int64)
+    t = centre - low
+    a = -0.75
+    weights = [
+        ((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a,
+        ((a + 2) * t - (a + 3)) * t * t + 1,
+        ((a + 2) * (1 - t) - (a + 3)) * (1 - t) * (1 - t) + 1,
+    ]
+    weights.append(1 - weights[0] - weights[1] - weights[2])
+    return [
+        ((low + step).clip(0, old - 1), weight.astype(np.float32))
+        for step, weight in zip((-1, 0, 1, 2), weights, strict=True)
+    ]
 
 
 def preprocess(pixels: NDArray[np.uint8], mode: Preprocessing) -> NDArray[np.float32]:
@@ -101,12 +125,13 @@ def preprocess(pixels: NDArray[np.uint8], mode: Preprocessing) -> NDArray[np.flo
         mode: see the module.
     """
     scaled = resize_short_edge(pixels)
-    top = (scaled.shape[0] - SIZE_PX) // 2
-    left = (scaled.shape[1] - SIZE_PX) // 2
-    crop = scaled[top : top + SIZE_PX, left : left + SIZE_PX].astype(np.float32) / np.float32(255)
+    # Python's round, half to even, as there: an odd margin is not always cut on the same side.
+    top = round((scaled.shape[0] - SIZE_PX) / 2)
+    left = round((scaled.shape[1] - SIZE_PX) / 2)
+    crop = scaled[top : top + SIZE_PX, left : left + SIZE_PX]
     # legacy: the statistics met a BGR array, so red was given blue's and blue red's
     mean, std = (_MEAN[::-1], _STD[::-1]) if mode == "legacy" else (_MEAN, _STD)
-    normal = (crop - mean) / std
+    normal = (crop - mean) / std  # in double precision, and only then to float32
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None], np.float32)
 
 
@@ -124,6 +149,11 @@ class OriginalNetwork:
         self._preprocessing: Preprocessing = preprocessing
         self._input = _input_name(self._session, path)
         self._outputs = _output_names(self._session, path)
+
+    @property
+    def described(self) -> str:
+        """How it runs: pre-processing and execution provider."""
+        return f"{self._preprocessing} {self._session.get_providers()[0]}"
 
     def run(self, pixels: NDArray[np.uint8]) -> OriginalScores:
         """Run one photo, uint8 RGB of shape (height, width, 3)."""

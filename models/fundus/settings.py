@@ -26,6 +26,7 @@ class FundusSettings(BaseModel):
         threads: of one run of the network; 2 halves the time on an idle machine.
         max_bytes: largest file that is opened at all.
         max_pixels: largest picture that is decoded, width × height.
+        decode_timeout_s: longest time one file may take to decode; then its process is killed.
         timeout_s: longest time one photo may take, waiting included.
         queue: photos that may wait; more are asked to come again later.
     """
@@ -40,5 +41,6 @@ class FundusSettings(BaseModel):
     threads: int = Field(default=2, ge=1, le=64)
     max_bytes: int = Field(default=25 * 1024 * 1024, ge=1024)
     max_pixels: int = Field(default=80_000_000, ge=10_000, le=200_000_000)
+    decode_timeout_s: float = Field(default=4.0, gt=0, le=60)
     timeout_s: float = Field(default=30.0, gt=0)
     queue: int = Field(default=16, ge=1, le=1000)

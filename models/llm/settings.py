@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from core.agent.loop import Limits
+from core.agent.limits import Limits
 
 
 def _split(value: Any) -> Any:

@@ -17,11 +17,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.bench import (
+    hostile_figures,
     llm_figures,
     process_figures,
     reminder_figures,
     scheduler_figures,
+    stability_figures,
     store_figures,
+    takeover_figures,
+    viewer_figures,
+    wechat_figures,
 )
 from tests.bench.soak import soak
 from tests.bench.table import Figure, as_markdown, write_json
@@ -39,12 +44,18 @@ def _groups(*, full: bool) -> dict[str, _Group]:
         "starts": process_figures.starts,
         "emergencies": process_figures.emergencies,
         "photos": process_figures.photos,
+        "hostile": hostile_figures.hostile,
+        "stability": stability_figures.stability,
         "faults": process_figures.faults,
         "sqlite": store_figures.sqlite,
         "postgresql": store_figures.postgresql,
         "reminders": reminders,
+        "month": reminder_figures.month,
         "schedulers": scheduler_figures.schedulers,
         "llm": llm_figures.llm,
+        "viewers": viewer_figures.viewers,
+        "takeover": takeover_figures.takeovers,
+        "wechat": wechat_figures.wechat,
     }
 
 

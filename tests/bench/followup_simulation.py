@@ -275,6 +275,7 @@ class World:
             begun = begin_sending(db, tries)
         self._may_die()
         results = []
+        arrived: list[tuple[int, int]] = []
         for (row_id, chat), is_mine in zip(mine, begun, strict=True):
             if not is_mine:
                 continue
@@ -285,25 +286,29 @@ class World:
                     )
                 )
                 continue
-            self._arrives(row_id, chat)
+            arrived.append((row_id, chat))
             results.append(SendResult(row_id, "sent", self.now_ms))
+        self._arrive(arrived)
         with self.engine.begin() as db:
             if results:
                 finish_sending(db, results)
         return len(results)
 
-    def _arrives(self, row_id: int, chat: int) -> None:
+    def _arrive(self, arrived: list[tuple[int, int]]) -> None:
         with self.engine.connect() as db:
-            reminder_id = db.execute(
-                select(reminder.c.id)
-                .join(transcript, transcript.c.turn_id == reminder.c.turn_id)
-                .join(outbox, outbox.c.transcript_id == transcript.c.id)
-                .where(outbox.c.id == row_id)
-            ).scalar_one()
-        self.book.sent[reminder_id] += 1
-        local = datetime.fromtimestamp(self.now_ms / 1000, ZoneInfo(self.zones[chat]))
-        self.book.quiet += is_quiet(local.time())
-        self.book.after_stop += chat in self.stopped
+            reminders = dict(
+                db.execute(
+                    select(outbox.c.id, reminder.c.id)
+                    .join(transcript, transcript.c.id == outbox.c.transcript_id)
+                    .join(reminder, reminder.c.turn_id == transcript.c.turn_id)
+                    .where(outbox.c.id.in_([row_id for row_id, _ in arrived]))
+                ).all()
+            )
+        for row_id, chat in arrived:
+            self.book.sent[reminders[row_id]] += 1
+            local = datetime.fromtimestamp(self.now_ms / 1000, ZoneInfo(self.zones[chat]))
+            self.book.quiet += is_quiet(local.time())
+            self.book.after_stop += chat in self.stopped
 
     def _restart(self) -> None:
         """Come up again; what was being sent is decided about as the service does at its start."""

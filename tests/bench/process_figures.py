@@ -20,6 +20,7 @@ from tests.acceptance.harness import (
     environment,
     until,
 )
+from tests.bench import fundus_figures
 from tests.bench.table import Figure
 from tests.fakes.botapi import BotApi
 from tests.fakes.llm import FakeLlm, Script
@@ -205,7 +206,7 @@ async def emergencies(repeat: int, count: int = 40) -> list[Figure]:
 
 
 async def photos(repeat: int, count: int = 8) -> list[Figure]:
-    """Photo sent to result received, after a first one."""
+    """Photo sent to result received, after a first one; and the reader alone."""
     p50: list[float] = []
     data = _PHOTO.read_bytes()
     for _ in range(repeat):
@@ -213,7 +214,8 @@ async def photos(repeat: int, count: int = 8) -> list[Figure]:
             async with a_world(Path(folder)) as world:
                 took = [await _photo(world, 1000 + n, data) for n in range(count + 1)]
                 p50.append(statistics.median(took[1:]))
-    return [Figure("fundus photo to result, warm: p50", "ms", tuple(p50), 300)]
+    whole = Figure("fundus photo to result, warm: p50", "ms", tuple(p50), 300)
+    return [whole, *await asyncio.to_thread(fundus_figures.reading, repeat)]
 
 
 async def _photo(world: World, chat: int, data: bytes) -> float:

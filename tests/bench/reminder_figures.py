@@ -16,6 +16,7 @@ from core.store.keyring import load_or_create
 from core.store.store import Store
 from core.store.tables import conversation, follow_up, reminder
 from migrations.schema import prepare
+from tests.bench.followup_simulation import Book, simulate
 from tests.bench.table import Figure
 
 _PEOPLE = 10_000
@@ -96,6 +97,24 @@ async def _late(store: Store, number: int) -> int:
             taken += due.count
             latest_ms = max(latest_ms, due.latest_ms)
     return latest_ms
+
+
+async def month(repeat: int) -> list[Figure]:
+    """Simulate a month of 10,000 patients (`tests.bench.followup_simulation`)."""
+    books: list[Book] = []
+    for seed in range(1, repeat + 1):
+        with TemporaryDirectory() as folder:
+            url = f"sqlite:///{folder}/simulation.db"
+            books.append(
+                await asyncio.to_thread(simulate, url, patients=10_000, days=30, seed=seed)
+            )
+    note = f"{books[0].due:,} due, {books[0].kills} kills, {books[0].outages} outages"
+    broken = [float(b.missed + b.doubled + b.quiet + b.after_stop) for b in books]
+    seconds = tuple(b.seconds for b in books)
+    return [
+        Figure("a month of 10,000 patients", "s", seconds, 60, note=note),
+        Figure("missed, doubled, at night, after stop", "", tuple(broken), 0),
+    ]
 
 
 async def reminders(repeat: int, *, pending: int, due: int) -> list[Figure]:

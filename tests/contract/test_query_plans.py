@@ -12,7 +12,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from core.store import alerts, due, inbox, leases, outbox
+from core.store import (
+    alerts,
+    due,
+    hand_back,
+    inbox,
+    leases,
+    outbox,
+    patients,
+    takeover,
+    takeover_watch,
+    wechat_answers,
+    wechat_official,
+)
 from core.store.completion import Completion, complete
 from core.store.engine import make_engine, parse_url
 from core.store.plans import AboutToSend, contacts_of, hold_back, latest_plan
@@ -41,6 +53,75 @@ def _everything(connection: Connection) -> None:
     alerts.tasks_to_alert(connection, 5)
     outbox.begin_sending(connection, [outbox.Attempt(1, 1, 1, 2)])
     outbox.settle_uncertain(connection, [outbox.UncertainPolicy(1, False, (), (), b"")])
+    _official_account(connection)
+    _staff_answer(connection)
+    _look_at(connection)
+
+
+def _official_account(connection: Connection) -> None:
+    chat = wechat_official.Chat("telegram", "bot", "1")
+    heard = wechat_official.HeardFrom(chat, "message", "1", 5)
+    wechat_official.note_heard(connection, [heard])
+    for _ in range(wechat_official.PER_MESSAGE):
+        wechat_official.take(connection, [wechat_official.Wish(chat, 6)])
+    wechat_official.correct(connection, [wechat_official.Correction(chat, "message", "return")])
+    wechat_official.has_unsent(connection, chat)
+    failure = wechat_official.TemplateFailure(chat, "1", 6, b"")
+    wechat_official.template_failed(connection, [failure])
+    asked = wechat_answers.Asked(chat, "1", 5)
+    wechat_answers.ask(connection, [asked])
+    wechat_answers.add(connection, [wechat_answers.Addition(chat, "1", None, b"x", 6)])
+    wechat_answers.offer(connection, [asked])
+
+
+def _staff_answer(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "INSERT INTO staff (id, account, name, password_hash, active, created_at_ms) "
+        "VALUES (1, 'wang', 'Wang', '', 1, 0)"
+    )
+    notice = takeover.Message("turn-1", "service", "notice", b"x", (b"x",))
+    said = takeover.Message("turn-2", "staff", "answer", b"x", (b"x",))
+    (taken,) = takeover.take(connection, [takeover.Taking(1, 1, None, 5, notice)])
+    number = taken.takeover_id or 0
+    takeover.reply(connection, [takeover.StaffReply(1, 1, 6, said)])
+    takeover_watch.going_on(connection)
+    takeover_watch.nudge(connection, [takeover_watch.Nudge(number, 0, 7, 8, b"x", True)])
+    takeover_watch.stay(connection, [(number, 1, 8)])
+    hand_back.last_said(connection, 1)
+    hand_back.hand_back(
+        connection,
+        [
+            hand_back.HandBack(
+                1,
+                number,
+                "idle",
+                9,
+                notice,
+                lambda _state, _rows: b"x",
+                lambda body: body,
+                lambda _photo, _reading, _card: notice,
+                b"x",
+            )
+        ],
+    )
+
+
+def _look_at(connection: Connection) -> None:
+    """Open a patient's pages."""
+    page = patients.Page((1,), 99, 10)
+    patients.patients(connection, page)
+    patients.patient_of(connection, 1)
+    patients.chat_of(connection, 1)
+    for source in (patients.messages, patients.photos, patients.plans, patients.tasks):
+        source(connection, page)
+    patients.photo_of(connection, 1)
+    patients.reviews(connection, [1])
+    patients.newest_message(connection, 1)
+    patients.waiting_in(connection, 1)
+    patients.begin_visits(
+        connection,
+        [patients.ClinicVisit("f" * 32, None, None, None, "en", "Asia/Shanghai", b"x", (), 1)],
+    )
 
 
 @pytest.fixture

@@ -120,6 +120,20 @@ def _send_photo(api: State, p: Mapping[str, Any]) -> dict[str, Any]:
     return _sent(api, "sendPhoto", chat_id, p, text=caption, photo=[size])
 
 
+def _send_document(api: State, p: Mapping[str, Any]) -> dict[str, Any]:
+    chat_id = _chat_of(api, p)
+    caption = _parsed(p, "caption")
+    document = p.get("document")
+    if isinstance(document, str) and document.startswith("attach://"):
+        document = p.get(document.removeprefix("attach://"))
+    if not isinstance(document, bytes) or not document:
+        raise Refused(400, "Bad Request: there is no document in the request")
+    if utf16(caption) > CAPTION_LIMIT:
+        raise Refused(400, "Bad Request: message caption is too long")
+    file = {**api.file(document), "mime_type": "text/calendar"}
+    return _sent(api, "sendDocument", chat_id, p, text=caption, document=file)
+
+
 def _send_media_group(api: State, p: Mapping[str, Any]) -> list[dict[str, Any]]:
     chat_id = _chat_of(api, p)
     media = json.loads(p["media"]) if isinstance(p.get("media"), str) else p.get("media", [])
@@ -268,6 +282,7 @@ METHODS: dict[str, Callable[[State, Mapping[str, Any]], Any]] = {
     "deletewebhook": _delete_webhook,
     "getwebhookinfo": _get_webhook_info,
     "sendmessage": _send_message,
+    "senddocument": _send_document,
     "sendphoto": _send_photo,
     "sendmediagroup": _send_media_group,
     "sendchataction": _send_chat_action,

@@ -187,6 +187,14 @@ class State:
             if chat_id in (None, chat) and message["from"]["is_bot"]
         ]
 
+    def documents(self, chat_id: int) -> list[bytes]:
+        """Return the contents of the files that the bot sent to a chat, oldest first."""
+        return [
+            self.files[message["document"]["file_id"]][0]
+            for (chat, _), message in sorted(self.messages.items(), key=lambda m: m[0][1])
+            if chat == chat_id and message["from"]["is_bot"] and "document" in message
+        ]
+
     async def until(self, condition: Callable[[], object], timeout_s: float = 5.0) -> None:
         """Wait for a condition on this state; raise TimeoutError when it never holds."""
         async with asyncio.timeout(timeout_s):

@@ -5,53 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 
-from adapters.console.ports import Counts, Staff, StaffSession, StaffTask
+from adapters.console.ports import Counts, StaffTask
 from adapters.console.recall_ports import RecallTask
 from core.followup.report import PlanRow
-
-
-class FakeStaff:
-    """`StaffAccounts` and `StaffSessions`."""
-
-    def __init__(self) -> None:
-        self.accounts: dict[str, Staff] = {}
-        self.sessions: dict[str, StaffSession] = {}
-
-    async def find_account(self, account: str) -> Staff | None:
-        return self.accounts.get(account)
-
-    async def find_session(self, token_hash: str) -> StaffSession | None:
-        return self.sessions.get(token_hash)
-
-    async def replace_password_hash(self, staff_id: int, password_hash: str) -> None:
-        for name, staff in self.accounts.items():
-            if staff.id == staff_id:
-                self.accounts[name] = replace(staff, password_hash=password_hash)
-
-    async def create_session(self, token_hash: str, staff_id: int, *, at_ms: int) -> None:
-        name = next(s.name for s in self.accounts.values() if s.id == staff_id)
-        self.sessions[token_hash] = StaffSession(staff_id, name, at_ms, at_ms)
-
-    async def touch_session(self, token_hash: str, *, at_ms: int) -> None:
-        self.sessions[token_hash] = replace(self.sessions[token_hash], seen_at_ms=at_ms)
-
-    async def revoke_session(self, token_hash: str) -> None:
-        self.sessions.pop(token_hash, None)
+from core.ports import Health
 
 
 class FakeWorklist:
-    def __init__(self, staff: FakeStaff) -> None:
-        self._staff = staff
+    def __init__(self, names: dict[int, str]) -> None:
+        self._names = names
         self.tasks: dict[int, StaffTask] = {}
         self.notes: dict[int, str] = {}
+        self.looks = 0
 
     async def open_tasks(self, *, limit: int) -> Sequence[StaffTask]:
         order = sorted(self.tasks.values(), key=lambda t: (t.urgency.rank, t.opened_at_ms))
         return order[:limit]
 
+    async def stamp(self) -> str:
+        self.looks += 1
+        return str(hash(tuple(self.tasks.values())))
+
     def _name(self, staff_id: int) -> str:
-        return next(s.name for s in self._staff.accounts.values() if s.id == staff_id)
+        return self._names[staff_id]
 
     async def claim(self, task_id: int, *, by: int, at_ms: int) -> bool:
         task = self.tasks.get(task_id)
@@ -77,6 +55,7 @@ class FakeRecalls:
         self.tasks: dict[int, RecallTask] = {}
         self.outcomes: dict[int, tuple[str, int | None, date, str]] = {}
         self.plans: list[PlanRow] = []
+        self.forms: set[str] = set()
 
     async def open_recalls(self, *, limit: int) -> Sequence[RecallTask]:
         return list(self.tasks.values())[:limit]
@@ -88,18 +67,65 @@ class FakeRecalls:
         self.tasks[task_id] = replace(task, claimed_by=f"staff {by}")
         return True
 
-    async def note(self, task_id: int, *, by: int, name: str, words: str, at_ms: int) -> bool:
+    async def note(
+        self, task_id: int, *, by: int, name: str, words: str, at_ms: int, form_id: str = ""
+    ) -> bool:
         task = self.tasks.get(task_id)
         if task is None:
             return False
+        if form_id and form_id in self.forms:
+            return True
+        self.forms.add(form_id)
         self.tasks[task_id] = replace(task, notes=(*task.notes, f"{name}: {words}"))
         return True
 
-    async def finish(self, task_id: int, *, outcome, plan_id, day, words, **_by) -> bool:
+    async def finish(
+        self, task_id: int, *, outcome, plan_id, day, words, form_id="", **_by
+    ) -> bool:
+        if form_id and form_id in self.forms:
+            return True
         if self.tasks.pop(task_id, None) is None:
             return False
+        self.forms.add(form_id)
         self.outcomes[task_id] = (outcome, plan_id, day, words)
         return True
 
     async def plans_due(self, first: date, last: date) -> Sequence[PlanRow]:
         return [plan for plan in self.plans if first <= plan.due_day <= last]
+
+
+class FakeLogin:
+    """`CodeLogin`: a channel's login as a test wants it."""
+
+    def __init__(self) -> None:
+        self.view = SimpleNamespace(state="idle", wrong_code=False)
+        self.begun = 0
+        self.digits: list[str] = []
+
+    async def begin(self) -> None:
+        self.begun += 1
+        self.view.state = "waiting"
+
+    def give_code(self, digits: str) -> None:
+        self.digits.append(digits)
+        self.view.state = "scanned"
+
+
+class FakeParts:
+    """`Parts`: how the service is, as a test wants it."""
+
+    def __init__(self) -> None:
+        self.found = [
+            Health("database", True),
+            Health("ilink", True, "off: wechat.ilink.enabled is false", required=False),
+            Health("telegram", False, "cannot be reached", required=False),
+            Health(
+                "wechaty",
+                False,
+                "waits for a login",
+                facts={"qr": "https://login.weixin.qq.com/l/abc"},
+            ),
+        ]
+
+    async def health(self) -> Sequence[Health]:
+        return self.found

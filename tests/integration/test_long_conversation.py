@@ -13,7 +13,7 @@ from adapters.terminal.channel import TerminalChannel
 from bot.service import Service
 from bot.settings import Settings
 from core.agent.context import message_tokens
-from core.agent.loop import Limits
+from core.agent.limits import Limits
 from core.message import Address, Inbound
 from core.ports import ChatEvent, ChatRequest, Completed
 from core.turn.model_answer import ModelAssistant

@@ -45,9 +45,15 @@ def _value(column: Any, number: int) -> Any:
             column.table.name, "answer"
         ),
         "basis": "finding",
+        "role": "doctor",
+        "needs_code": False,  # half a login does not outlive a downgrade
         "outcome": "said",
+        "eye": "OD",
+        "ending": "staff",
         "visit_time": "08:30",
-        "state": {"follow_up": "active", "staff_task": "open"}.get(column.table.name, "pending"),
+        "state": {"follow_up": "active", "staff_task": "open", "ilink_login": "active"}.get(
+            column.table.name, "pending"
+        ),
     }
     if column.name in words:
         return words[column.name]

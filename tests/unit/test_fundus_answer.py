@@ -15,7 +15,7 @@ from core.turn.reading_answer import card_alt, explain, explain_unreadable, see_
 
 DECISIONS: tuple[Decision, ...] = ("negative", "borderline", "refer", "not_assessed")
 CAUSES: tuple[RetakeCause, ...] = (
-    "blur", "dark", "bright", "reflection", "off_centre", "too_small", "screen",
+    "blur", "dark", "bright", "reflection", "off_centre", "too_small", "screen", "two_eyes",
 )  # fmt: skip
 
 
@@ -53,6 +53,57 @@ def test_every_answer_says_it_is_no_diagnosis_and_when_not_to_wait(
     assert texts["fundus.safety_net"] in words
     assert "weights 1" in words
     assert "{" not in words
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("reading", "asked"),
+    [
+        (a_reading(dr="borderline"), True),
+        (a_reading(dr="negative", retake=("blur",)), True),
+        (a_reading("ungradable", retake=("too_small",)), True),
+        (a_reading("ungradable", retake=("dark",)), False),
+        (a_reading(dr="refer", pm="negative"), False),
+        (a_reading("not_fundus", retake=("blur",)), False),
+    ],
+)
+def test_the_original_is_asked_for_where_compression_may_be_the_reason(
+    language: Language, reading: Reading, *, asked: bool
+) -> None:
+    texts = catalogue(language)
+    kinds = {
+        "telegram": "telegram", "wechat": "wechat", "wechaty": "wechat_file",
+        "ilink": "wechat_file", "another": "other",
+    }  # fmt: skip
+    for channel, kind in kinds.items():
+        words = plain_text(explain(reading, language, compressed_by=channel))
+        assert (texts[f"fundus.original.{kind}"] in words) == asked
+    sent_whole = plain_text(explain(reading, language))
+    assert not any(texts[f"fundus.original.{k}"] in sent_whole for k in ("telegram", "wechat"))
+
+
+def test_two_networks_are_named_with_what_each_said() -> None:
+    findings = tuple(
+        Finding(c, "negative", 0.1, "theirs" if c in {"glaucoma", "amd"} else "ours")
+        for c in CONDITIONS
+    )
+    reading = Reading("assessed", findings, 0, None, 1, 1, (), "ours + theirs", "CPU", 9, 9)
+    words = plain_text(explain(reading, "en"))
+    assert "Model: theirs (Glaucoma, Age-related macular degeneration)" in words
+    assert "Model: ours (Diabetic retinopathy" in words
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_card_in_words_says_what_the_card_shows(language: Language) -> None:
+    texts = catalogue(language)
+    alt = card_alt(a_reading(dr="refer", pm="negative", eye="OD", retake=("blur",)), language)
+    for key in ("eye_OD", "band_refer", "band_negative", "band_not_assessed", "notice"):
+        assert texts[f"fundus.card.{key}"] in alt
+    for condition in CONDITIONS:
+        assert texts[f"fundus.conditions.{condition}"] in alt
+    for key in ("poor", "low"):
+        assert texts[f"fundus.card.{key}"].rstrip("。.") in alt
+    assert texts["fundus.card.low"].rstrip("。.") not in card_alt(a_reading(dr="refer"), language)
 
 
 def test_no_result_is_told_for_what_was_not_assessed() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,3 +85,43 @@ def test_causes_name_what_is_wrong() -> None:
     assert "too_small" not in causes_of(sharp[::5, ::5], shrunk=5.0)
     burnt = np.where(disc.max(2, keepdims=True) > 0, np.uint8(255), np.uint8(0)).repeat(3, 2)
     assert causes_of(burnt)[0] == "bright"
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("gap", [-12, 0, 40])
+def test_two_discs_are_two_fields_even_where_they_touch(gap: int, stacked: bool) -> None:
+    one, other = (a_disc(900, 500, 200, (x, 250)) for x in (210, 610 + gap))
+    pixels = np.maximum(one, other)
+    if stacked:
+        pixels = np.ascontiguousarray(pixels.transpose(1, 0, 2))
+    found = field.find_all(pixels)
+    assert len(found) == 2
+    starts = [(f.top if stacked else f.left) for f in found]
+    assert abs(starts[0] - 10) <= 10
+    assert abs(starts[1] - 410 - gap) <= 12
+    around = field.find(pixels)
+    length = around.height if stacked else around.width
+    assert abs(length - 800 - gap) <= 12
+
+
+def test_one_wide_field_and_two_unequal_things_are_not_two_eyes() -> None:
+    clipped = a_disc(900, 500, 430, (450, 250))  # a disc cut off above and below
+    assert len(field.find_all(clipped)) == 1
+    small = np.maximum(a_disc(900, 500, 230, (240, 250)), a_disc(900, 500, 90, (700, 250)))
+    assert len(field.find_all(small)) == 1
+    square = np.zeros((500, 900, 3), np.uint8)
+    square[100:400, 50:400] = square[100:400, 500:850] = 120
+    assert len(field.find_all(square)) == 1
+
+
+def test_only_what_is_inside_the_field_is_kept() -> None:
+    pixels = a_disc(900, 700, 300, (450, 350))
+    marked = pixels.copy()
+    marked[5:40, 5:300:9] = 255
+    found = field.find(marked)
+    assert found.marks
+    assert (field.only(marked, [found])[:45, :300] == 0).all()
+    kept = field.only(marked, [found])
+    assert (kept[pixels.max(2) > 0] == pixels[pixels.max(2) > 0]).mean() > 0.999
+    photo = np.full((200, 300, 3), 90, np.uint8)
+    assert field.only(photo, [field.find(photo)]) is photo

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from core.reply import (
     Bold,
     Bullets,
     Button,
+    Document,
     Heading,
     Image,
     Link,
@@ -26,8 +28,17 @@ from core.split import clean_text, longest_prefix, numbered_buttons, split, text
 UNITS: tuple[TextUnit, ...] = ("utf16", "utf8", "characters")
 
 
-def a_channel(limit: int = 4096, *, unit: TextUnit = "utf16", caption: int = 1024, buttons=True):
-    return Capabilities(limit, caption, unit, buttons, drafts=False, media_limit_bytes=1)
+def a_channel(
+    limit: int = 4096,
+    *,
+    unit: TextUnit = "utf16",
+    caption: int = 1024,
+    buttons: bool = True,
+    documents: bool = False,
+):
+    return Capabilities(
+        limit, caption, unit, buttons, drafts=False, media_limit_bytes=1, documents=documents
+    )
 
 
 words = st.text(st.characters(codec="utf-8"), max_size=60) | st.text(
@@ -51,17 +62,18 @@ replies = st.builds(
     st.lists(blocks, max_size=5).map(tuple),
     st.sampled_from([(), one_button]),
     st.none() | st.just(Image("b1", "image/png", "眼底照片")),
+    st.none() | st.just(Document("visit.ics", "text/calendar", "BEGIN:VCALENDAR")),
 )
 
 
 @given(replies, st.integers(24, 300), st.sampled_from(UNITS), st.integers(0, 100))
 def test_parts_fit_and_their_text_is_the_whole_text_in_order(reply, limit, unit, caption):
-    parts = split(reply, a_channel(limit, unit=unit, caption=caption))
+    parts = split(reply, a_channel(limit, unit=unit, caption=caption, documents=True))
     whole, position = clean_text(plain_text(reply)), 0
     for part in parts:
         text = plain_text(part)
-        assert text or part.image
-        assert text_size(text, unit) <= (caption if part.image else limit)
+        assert text or part.image or part.document
+        assert text_size(text, unit) <= (caption if part.image or part.document else limit)
         for piece in text.split("\n\n"):
             found = whole.find(piece, position)
             assert found >= 0
@@ -79,6 +91,15 @@ def test_buttons_come_last_and_the_picture_first(reply, limit):
         assert parts[-1].buttons == reply.buttons
         assert parts[0].image == reply.image
     assert all(p.kind == reply.kind for p in parts)
+
+
+@given(replies, st.integers(24, 300), st.booleans())
+def test_a_document_comes_last_and_only_where_files_are_taken(reply, limit, documents):
+    parts = split(reply, a_channel(limit, documents=documents))
+    found = [part.document for part in parts if part.document]
+    assert found == ([reply.document] if documents and reply.document else [])
+    assert not any(part.image and part.document for part in parts)
+    assert all(part.document is None for part in parts[:-1])
 
 
 @given(st.text(max_size=200))
@@ -170,3 +191,17 @@ def test_a_reply_that_says_nothing_has_no_parts():
 
 def _visible(text: str) -> str:
     return "".join(c for c in text if unicodedata.category(c)[0] not in "CZ")
+
+
+@given(replies, st.integers(60, 300))
+def test_numbered_parts_fit_and_count_themselves(reply, limit):
+    channel = replace(a_channel(limit, unit="utf8", caption=0), numbered_parts=True)
+    parts = [p for p in split(reply, channel) if p.image is None]
+    texts = [plain_text(part) for part in parts]
+    assert all(text_size(text, "utf8") <= limit for text in texts)
+    if len(texts) > 1:
+        assert [text.rpartition("\n")[2] for text in texts] == [
+            f"({n}/{len(texts)})" for n in range(1, len(texts) + 1)
+        ]
+    elif texts and text_size(plain_text(reply), "utf8") <= limit:
+        assert "(1/1)" not in texts[0]

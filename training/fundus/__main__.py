@@ -14,7 +14,15 @@ import numpy as np
 import torch
 
 from training.fundus import samples
-from training.fundus.labels import Row, conflicting, data_sha256, fingerprint, load, training_rows
+from training.fundus.labels import (
+    Row,
+    conflicting,
+    data_sha256,
+    fingerprint,
+    folds,
+    load,
+    training_rows,
+)
 from training.fundus.train import Plan, train
 
 HERE = Path(__file__).parent
@@ -30,6 +38,15 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--run", type=Path, default=HERE / "runs")
+    parser.add_argument(
+        "--no-test",
+        dest="test",
+        action="store_false",
+        help="leave the test rows alone: no figures on them, no model card",
+    )
+    parser.add_argument(
+        "--stop-at", type=int, help="end the training at this step, for want of time"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps-small", type=int, default=Plan().steps_small)
     parser.add_argument("--steps-large", type=int, default=Plan().steps_large)
@@ -40,24 +57,36 @@ def main() -> None:
     log = HERE / "log"
     log.mkdir(exist_ok=True)
 
-    rows = training_rows(load(given.data), "train")
+    everything = load(given.data)
+    rows = training_rows(everything, "train") + training_rows(everything, "val")
     drop = conflicting(rows, _prints(given.data, rows))
     rows = [r for r in rows if r.file not in drop]
-    val = training_rows(load(given.data), "val")
+    numbers = folds(rows)
     facts = {
         "plan": dataclasses.asdict(plan),
-        "train_rows": len(rows),
-        "val_rows": len(val),
+        "stopped_at": min(plan.steps, given.stop_at or plan.steps),
+        "rows": len(rows),
+        "rows_by_fold": np.bincount(numbers).tolist(),
         "dropped_conflicting": sorted(drop),
-        "train_sha256": data_sha256(given.data, rows),
-        "val_sha256": data_sha256(given.data, val),
+        "rows_sha256": data_sha256(given.data, rows),
     }
     (log / "data.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts, indent=1), flush=True)
-    net = train(given.data, init, rows, val, plan, given.run, log / "train.jsonl")
-    from training.fundus.package import package  # noqa: PLC0415  training needs none of it
+    net = train(
+        given.data,
+        init,
+        rows,
+        numbers,
+        plan,
+        given.run,
+        log / "train.jsonl",
+        stop_at=given.stop_at,
+    )
+    from training.fundus.package import finish, package  # noqa: PLC0415  training needs none of it
 
-    package(net, given.data, rows, val, plan, facts, given.weights)
+    package(net, given.data, rows, numbers, plan, facts, given.weights, given.run)
+    if given.test:
+        finish(given.weights, given.data)
 
 
 def _prints(folder: Path, rows: list[Row]) -> np.ndarray:

@@ -24,6 +24,8 @@ def place(rng: Rng, pixels: np.ndarray, size: int, *, strong: bool = True) -> np
     flip = rng.random() < 0.5
     if strong:
         zoom = float(np.exp(rng.normal(0, 0.09)))
+        if rng.random() < 0.1:  # copies cut out inside the field: no dark surround
+            zoom = float(rng.uniform(1.2, 1.5))
         angle = float(np.deg2rad(rng.uniform(-25, 25)))
         shift = (float(rng.normal(0, 0.03)) * size, float(rng.normal(0, 0.03)) * size)
         stretch = float(np.exp(rng.normal(0, 0.03)))
@@ -59,13 +61,47 @@ def low_resolution(rng: Rng, pixels: np.ndarray) -> np.ndarray:
     return _resize(_resize(pixels, int(rng.uniform(0.3, 0.75) * size)), size)
 
 
-def colour(rng: Rng, pixels: np.ndarray) -> np.ndarray:
-    """Another sensor and flash: gains, gamma, saturation, contrast."""
-    x = np.clip(pixels, 0, 255) * np.exp(rng.normal(0, [0.12, 0.14, 0.22])).astype(np.float32)
-    x = 255 * (np.clip(x, 0, 255) / 255) ** np.float32(np.exp(rng.normal(0, 0.22)))
-    grey = x.mean(-1, keepdims=True)
-    x = grey + (x - grey) * np.float32(np.exp(rng.normal(0, 0.22)))
-    return x * np.float32(np.exp(rng.normal(0, 0.12)))
+def colour(rng: Rng, pixels: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    """Another sensor and flash: gains, gamma, contrast by table, then saturation."""
+    gain = np.exp(rng.normal(0, strength * np.array([0.14, 0.16, 0.24])))
+    gamma, contrast, saturation = np.exp(rng.normal(0, strength * np.array([0.24, 0.12, 0.24])))
+    levels = np.clip(np.arange(256)[None] * gain[:, None], 0, 255) / 255
+    table = np.clip(255 * contrast * levels**gamma, 0, 255).round().astype(int)
+    same, other = (1 + 2 * saturation) / 3, (1 - saturation) / 3
+    mix = [same if r == c else other for r in range(3) for c in (0, 1, 2)]
+    rows = (*mix[0:3], 0.0, *mix[3:6], 0.0, *mix[6:9], 0.0)
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).point(table.ravel().tolist())
+    return np.asarray(image.convert("RGB", rows), np.float32)
+
+
+def style(pixels: np.ndarray) -> np.ndarray:
+    """Return mean and spread of each channel where the retina is lit, shape (2, 3)."""
+    lit = pixels[::4, ::4].reshape(-1, 3).astype(np.float32)
+    inside = lit[lit.max(1) > 28]
+    values = inside if len(inside) > 50 else lit
+    return np.stack([values.mean(0), values.std(0) + 4])
+
+
+def restyle(rng: Rng, pixels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Move the colours part of the way to those of another picture, the surround staying dark."""
+    amount = rng.uniform(0.4, 1.0)
+    own = style(pixels)
+    gain = np.clip(wanted[1] / own[1], 0.4, 2.5)
+    moved = (pixels - own[0]) * gain + wanted[0]
+    lit = (pixels.max(-1, keepdims=True) > 20).astype(np.float32)
+    return pixels + amount * lit * (moved - pixels).astype(np.float32)
+
+
+def pair(first: np.ndarray, second: np.ndarray, rng: Rng) -> np.ndarray:
+    """Put two pictures side by side, now and then one above the other, on a plain ground."""
+    size = first.shape[0]
+    half = int(size * rng.uniform(0.42, 0.5))
+    ground = 0.0 if rng.random() < 0.6 else float(rng.uniform(20, 255))
+    canvas = np.full_like(first, ground)
+    low = (size - half) // 2 + int(size * rng.uniform(-0.05, 0.05))
+    for picture, left in ((first, 0), (second, size - half)):
+        canvas[low : low + half, left : left + half] = _resize(picture, half)
+    return canvas.transpose(1, 0, 2) if rng.random() < 0.15 else canvas
 
 
 def shading(rng: Rng, pixels: np.ndarray) -> np.ndarray:
@@ -181,23 +217,32 @@ def spoil(rng: Rng, pixels: np.ndarray) -> np.ndarray:
     return pixels * (1 - cover[..., None]) + shade * cover[..., None]
 
 
-def vary(rng: Rng, pixels: np.ndarray) -> np.ndarray:
-    """Apply the variations a gradable picture may show."""
+def vary(rng: Rng, pixels: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray:
+    """Apply the variations a gradable picture may show.
+
+    Args:
+        rng: decides which.
+        pixels: the picture.
+        wanted: `style` of another picture, whose colours it may take.
+    """
     x = pixels
-    if rng.random() < 0.4:
+    if rng.random() < 0.45:
         x = low_resolution(rng, x)
+    if wanted is not None and rng.random() < 0.35:
+        x = restyle(rng, x, wanted)
     if rng.random() < 0.9:
-        x = colour(rng, x)
+        x = colour(rng, x, 1.6 if rng.random() < 0.15 else 1.0)
     if rng.random() < 0.3:
         x = shading(rng, x)
     if rng.random() < 0.2:
         x = partial_field(rng, x)
     if rng.random() < 0.15:
-        x = haze(rng, x, rng.uniform(0.1, 0.4))
-    if rng.random() < 0.2:
-        x = _blur(x, rng.uniform(0.3, 1.3))
-    if rng.random() < 0.2:
-        x = x + rng.normal(0, rng.uniform(1, 8), x.shape).astype(np.float32)
+        x = haze(rng, x, rng.uniform(0.1, 0.45))
+    elif rng.random() < 0.25:
+        x = _blur(x, rng.uniform(0.3, 1.4))
+    if rng.random() < 0.15:
+        grain = rng.standard_normal(x.shape, dtype=np.float32)
+        x = x + np.float32(rng.uniform(1, 8)) * grain
     if rng.random() < 0.4:
         x = jpeg(rng, x)
     return x

@@ -1,5 +1,8 @@
 """MobileNetV2 without batch norm, started from ImageNet weights with a clear licence.
 
+The early layers are kept and shared; several members, each trained without another part of the
+patients, continue from there and are averaged.
+
 The start is `tf2_mobilenet_v2_1.0_224_ptq.tflite` of google-coral/test_data (Apache-2.0): its int8
 weights have batch norm folded in, so dequantised they fill a plain conv network one to one.
 """
@@ -79,39 +82,73 @@ class Block(nn.Module):
         return x + y if self.residual else y
 
 
-class FundusNet(nn.Module):
-    """Backbone, average pooling and one linear layer, so that a class-activation map is exact."""
+SHARED_BLOCKS = 6
 
-    def __init__(self, channels: int) -> None:
+
+def _blocks() -> list[Block]:
+    blocks: list[Block] = []
+    width = STEM
+    for expansion, out, repeats, stride in STAGES:
+        for n in range(repeats):
+            blocks.append(Block(width, out, expansion, stride if n == 0 else 1))
+            width = out
+    return blocks
+
+
+class Trunk(nn.Module):
+    """The stem and the first blocks, as ImageNet left them: shared by all members, never trained.
+
+    It has seen no fundus picture, so sharing it leaks nothing between folds.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
         self.stem = Conv(3, STEM, 3, 2)
-        blocks: list[Block] = []
-        width = STEM
-        for expansion, out, repeats, stride in STAGES:
-            for n in range(repeats):
-                blocks.append(Block(width, out, expansion, stride if n == 0 else 1))
-                width = out
-        self.blocks = nn.ModuleList(blocks)
-        self.last = Conv(width, LAST, 1)
-        self.dropout = nn.Dropout(0.2)
-        self.head = nn.Linear(LAST, channels)
-
-    def convs(self) -> list[Conv]:
-        """Return all convolutions in the order they run."""
-        return [m for m in self.modules() if isinstance(m, Conv)]
-
-    def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first `blocks` blocks as they are."""
-        for part in (self.stem, *self.blocks[:blocks]):
-            part.requires_grad_(False)
+        self.blocks = nn.ModuleList(_blocks()[:SHARED_BLOCKS])
+        self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits of x, float in [-1, 1], shape (N, 3, H, W)."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.stem.weight.requires_grad):
-            x = self.stem(x)
+        """Return (N, 32, H/8, W/8) of x, float in [-1, 1], shape (N, 3, H, W)."""
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Member(nn.Module):
+    """The trained rest; average pooling and one linear layer keep its activation map exact."""
+
+    def __init__(self, channels: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_blocks()[SHARED_BLOCKS:])
+        self.last = Conv(STAGES[-1][1], LAST, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(LAST, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, channels) of what the trunk made."""
         for block in self.blocks:
             x = block(x)
         return self.head(self.dropout(self.last(x).mean((2, 3))))
+
+
+class FundusNet(nn.Module):
+    """One frozen trunk, several members; the answer is the mean of their logits."""
+
+    def __init__(self, channels: int, members: int) -> None:
+        super().__init__()
+        self.trunk = Trunk()
+        self.members = nn.ModuleList(Member(channels) for _ in range(members))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits of x, float in [-1, 1], shape (N, 3, H, W)."""
+        x = self.trunk(x)
+        return torch.stack([member(x) for member in self.members]).mean(0)
+
+
+def convs(part: nn.Module) -> list[Conv]:
+    """Return all convolutions of a part in the order they run."""
+    return [m for m in part.modules() if isinstance(m, Conv)]
 
 
 def _dequantised(model: Any, graph: Any, index: int) -> np.ndarray:
@@ -151,14 +188,16 @@ def load_imagenet(net: FundusNet, path: Path) -> None:
         entry = model.OperatorCodes(operator.OpcodeIndex())
         return max(entry.BuiltinCode(), entry.DeprecatedBuiltinCode())
 
-    convs = net.convs()
-    found_convs = [o for o in operators if code(o) in wanted][: len(convs)]
-    if len(found_convs) != len(convs):
-        raise ValueError(f"{path} has {len(found_convs)} convolutions, expected {len(convs)}")
+    trunk = convs(net.trunk)
+    count = len(trunk) + len(convs(net.members[0]))
+    found_convs = [o for o in operators if code(o) in wanted][:count]
+    if len(found_convs) != count:
+        raise ValueError(f"{path} has {len(found_convs)} convolutions, expected {count}")
     with torch.no_grad():
-        for conv, operator in zip(convs, found_convs, strict=True):
-            weight = _dequantised(model, graph, operator.Inputs(1))
-            depthwise = code(operator) == tflite.BuiltinOperator.DEPTHWISE_CONV_2D
-            order = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
-            conv.weight.copy_(torch.from_numpy(weight.transpose(order).copy()))
-            conv.bias.copy_(torch.from_numpy(_dequantised(model, graph, operator.Inputs(2))))
+        for member in net.members:
+            for conv, operator in zip([*trunk, *convs(member)], found_convs, strict=True):
+                weight = _dequantised(model, graph, operator.Inputs(1))
+                depthwise = code(operator) == tflite.BuiltinOperator.DEPTHWISE_CONV_2D
+                order = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
+                conv.weight.copy_(torch.from_numpy(weight.transpose(order).copy()))
+                conv.bias.copy_(torch.from_numpy(_dequantised(model, graph, operator.Inputs(2))))

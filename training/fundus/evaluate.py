@@ -6,12 +6,14 @@ python -m training.fundus.evaluate --data ../shared/fundus
 from __future__ import annotations
 
 import argparse
+import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from models.fundus import field, intake, manifest
 from models.fundus.manifest import Manifest, Metric
@@ -22,6 +24,8 @@ from training.fundus.figures import Figure, auc_figure, ece, quadratic_kappa, ra
 from training.fundus.labels import Row, load
 
 Measured = dict[str, list[Metric]]
+FUNDUS_SOURCES = ("idrid", "srahim", "hygd", "palm", "4class-odir", "tvh-mx")
+STABLE = 90  # test rows of each source that are read again, changed
 LIMITS = {"max_bytes": 25 * 1024 * 1024, "max_pixels": 80_000_000}
 
 
@@ -35,12 +39,12 @@ class Answers:
 
     def probability(self, head: str) -> np.ndarray:
         """Return the calibrated probability of a head for every row."""
-        found = self.manifest.head(head)
+        found = self.manifest.named(head)
         return np.array([found.calibration.probability(v) for v in self.logits[:, found.channel]])
 
     def decided(self, head: str, *decisions: str) -> np.ndarray:
         """Tell for every row whether the head decided one of `decisions`."""
-        found = self.manifest.head(head)
+        found = self.manifest.named(head)
         return np.array([found.decide(p) in decisions for p in self.probability(head)])
 
     def of(self, *sources: str) -> Answers:
@@ -56,19 +60,27 @@ class Answers:
         return Answers(chosen, self.logits[marks], self.manifest)
 
 
+def square(path: Path, size_px: int) -> np.ndarray:
+    """Return what the network sees of a file, uint8 of shape (size_px, size_px, 3)."""
+    photo = intake.decode(path.read_bytes(), **LIMITS, working_px=640)
+    return field.square(photo.pixels, field.find(photo.pixels), size_px)
+
+
+Change = Callable[[np.random.Generator, np.ndarray], np.ndarray]
+
+
 def read(
-    network: Network, loaded: Manifest, folder: Path, rows: list[Row], change: object = None
+    network: Network, loaded: Manifest, folder: Path, rows: list[Row], change: Change | None = None
 ) -> Answers:
     """Run rows through intake, field and network; `change(rng, square)` may spoil the square."""
     logits = []
     for n, row in enumerate(rows):
-        photo = intake.decode((folder / row.file).read_bytes(), **LIMITS, working_px=640)
-        square = field.square(photo.pixels, field.find(photo.pixels), loaded.size_px)
+        pixels = square(folder / row.file, loaded.size_px)
         if change is not None:
             rng = np.random.default_rng([11, n])
-            changed = change(rng, square.astype(np.float32)).clip(0, 255).astype(np.uint8)  # type: ignore[operator]
-            square = field.square(changed, field.find(changed), loaded.size_px)
-        logits.append(network.run(square)[0])
+            changed = change(rng, pixels.astype(np.float32)).clip(0, 255).astype(np.uint8)
+            pixels = field.square(changed, field.find(changed), loaded.size_px)
+        logits.append(network.run(pixels)[0])
     return Answers(rows, np.stack(logits), loaded)
 
 
@@ -118,114 +130,178 @@ def measure(weights: Path, folder: Path) -> Measured:
     )
     rows = [r for r in load(folder) if r.split == "test"]
     every = read(network, loaded, folder, rows)
-    idrid, srahim = every.of("idrid"), every.of("srahim")
     out: Measured = {h.name: [] for h in loaded.heads}
+    out["gate"] = _gate(every)
+    out["dr"] = _retinopathy(every)
+    out["dme"] = _macula(every)
+    out["pm"] = _myopia(every)
+    out["quality"] = _quality(every, network, folder)
+    shown = read(network, loaded, folder, every.of("srahim").rows, augment.screen)
+    _on_screen(out, every, shown)
+    if "pair" in out:
+        out["pair"] = _pairs(every, network, folder)
+    if "glaucoma" in out:
+        out["glaucoma"] = _glaucoma(every)
+    for head, metrics in _stability(every, network, folder).items():
+        out[head] += metrics
+    return out
 
-    for source in sorted({r.source for r in rows}):
+
+def _groups(answers: Answers) -> list[str]:
+    return [r.group for r in answers.rows]
+
+
+def _gate(every: Answers) -> list[Metric]:
+    out = []
+    for source in sorted({r.source for r in every.rows}):
         part = every.of(source)
         name = "true positive rate" if part.rows[0].is_fundus else "false positive rate"
-        out["gate"].append(_metric(name, source, rate(part.decided("gate", "refer"))))
-    out["gate"].append(
-        _metric(
-            "auc",
-            "all test rows",
-            auc_figure(
-                every.probability("gate"),
-                np.array([int(r.is_fundus) for r in rows]),
-                [r.group for r in rows],
-            ),
-        )
-    )
+        out.append(_metric(name, source, rate(part.decided("gate", "refer"))))
+    truth = np.array([int(r.is_fundus) for r in every.rows])
+    area = auc_figure(every.probability("gate"), truth, _groups(every))
+    return [*out, _metric("auc", "all test rows", area)]
 
-    for name, part in (("idrid test", idrid), ("srahim (unseen source)", srahim)):
+
+def _retinopathy(every: Answers) -> list[Metric]:
+    loaded = every.manifest
+    assert loaded.dr_grades is not None  # noqa: S101  these weights grade
+    out = []
+    for name, part in (
+        ("idrid test", every.of("idrid")),
+        ("srahim (unseen source)", every.of("srahim")),
+    ):
         graded = part.where(r.dr_grade is not None for r in part.rows)
         truth = np.array([r.dr_grade for r in graded.rows])
-        out["dr"] += _binary("dr", graded, (truth >= 2).astype(int), name)
-        groups = [r.group for r in graded.rows]
+        out += _binary("dr", graded, (truth >= 2).astype(int), name)
         for level, word in ((1, "any DR"), (3, "severe DR")):
             score = graded.logits[:, loaded.channels.index(f"dr{level}")]
-            out["dr"].append(
-                _metric(
-                    f"auc {word}", name, auc_figure(score, (truth >= level).astype(int), groups)
-                )
-            )
+            area = auc_figure(score, (truth >= level).astype(int), _groups(graded))
+            out.append(_metric(f"auc {word}", name, area))
         given = np.array([loaded.dr_grades.grade(list(v)) for v in graded.logits.astype(float)])
-        out["dr"].append(_metric("grade accuracy", name, rate(given == truth)))
-        out["dr"].append(
-            _plain("grade weighted kappa", name, len(truth), quadratic_kappa(truth, given))
-        )
+        out.append(_metric("grade accuracy", name, rate(given == truth)))
+        kappa = quadratic_kappa(truth, given)
+        out.append(_plain("grade weighted kappa", name, len(truth), kappa))
     mexico = every.of("tvh-mx")
     known = mexico.where(r.dr_grade is not None or "NPDR" in r.note for r in mexico.rows)
     any_dr = np.array([int(r.dr_grade != 0) for r in known.rows])
     score = known.logits[:, loaded.channels.index("dr1")]
-    out["dr"].append(
-        _metric(
-            "auc any DR",
-            "tvh-mx (unseen source)",
-            auc_figure(score, any_dr, [r.group for r in known.rows]),
-        )
-    )
+    area = auc_figure(score, any_dr, _groups(known))
+    return [*out, _metric("auc any DR", "tvh-mx (unseen source)", area)]
 
-    out["dme"] += _binary(
-        "dme", idrid, (_noted(idrid.rows, r"dme=(\d)") >= 2).astype(int), "idrid test"
-    )
-    maculopathy = _noted(srahim.rows, r"maculopathy=(\d)")
-    part = srahim.where(maculopathy >= 0)
-    out["dme"] += _binary(
-        "dme", part, maculopathy[maculopathy >= 0], "srahim maculopathy (unseen source)"
-    )
 
+def _macula(every: Answers) -> list[Metric]:
+    idrid, srahim = every.of("idrid"), every.of("srahim")
+    truth = (_noted(idrid.rows, r"dme=(\d)") >= 2).astype(int)
+    seen = _noted(srahim.rows, r"maculopathy=(\d)")
+    part = srahim.where(seen >= 0)
+    unseen = _binary("dme", part, seen[seen >= 0], "srahim maculopathy (unseen source)")
+    return _binary("dme", idrid, truth, "idrid test") + unseen
+
+
+def _myopia(every: Answers) -> list[Metric]:
     palm = every.of("palm")
-    out["pm"] += _binary("pm", palm, np.array([r.pm for r in palm.rows]), "palm test (same source)")
+    out = _binary("pm", palm, np.array([r.pm for r in palm.rows]), "palm test (same source)")
     for source in ("4class-odir", "idrid", "srahim", "hygd", "tvh-mx"):
-        part = every.of(source)
-        out["pm"].append(_metric("flag rate", source, rate(part.decided("pm", "refer"))))
+        out.append(_metric("flag rate", source, rate(every.of(source).decided("pm", "refer"))))
+    return out
 
-    good = np.ones(len(idrid.rows), int)
-    spoiled = read(network, loaded, folder, idrid.rows, augment.spoil)
-    both = Answers(idrid.rows * 2, np.concatenate([idrid.logits, spoiled.logits]), loaded)
-    truth = np.concatenate([good, 0 * good])
-    out["quality"] += _binary("quality", both, truth, "idrid test, clean vs simulated")
-    for source in ("idrid", "srahim", "hygd", "palm", "4class-odir", "tvh-mx"):
-        part = every.of(source)
-        out["quality"].append(
-            _metric("called ungradable", source, rate(part.decided("quality", "negative")))
-        )
-    scored = every.of("hygd").where(r.weight[1] > 0 for r in every.of("hygd").rows)
-    out["quality"].append(
-        _metric(
-            "auc against FundusQ-Net score",
-            "hygd test",
-            auc_figure(
-                scored.probability("quality"),
-                np.array([int(r.target[1]) for r in scored.rows]),
-                [r.group for r in scored.rows],
-            ),
-        )
-    )
 
-    shown = read(network, loaded, folder, srahim.rows, augment.screen)
+def _quality(every: Answers, network: Network, folder: Path) -> list[Metric]:
+    idrid = every.of("idrid")
+    spoiled = read(network, every.manifest, folder, idrid.rows, augment.spoil)
+    logits = np.concatenate([idrid.logits, spoiled.logits])
+    both = Answers(idrid.rows * 2, logits, every.manifest)
+    truth = np.repeat([1, 0], len(idrid.rows))
+    out = _binary("quality", both, truth, "idrid test, clean vs simulated")
+    for source in FUNDUS_SOURCES:
+        refused = rate(every.of(source).decided("quality", "negative"))
+        out.append(_metric("called ungradable", source, refused))
+    channel = every.manifest.channels.index("quality")
+    hygd = every.of("hygd")
+    scored = hygd.where(r.weight[channel] > 0 for r in hygd.rows)
+    good = np.array([int(r.target[channel]) for r in scored.rows])
+    area = auc_figure(scored.probability("quality"), good, _groups(scored))
+    return [*out, _metric("auc against FundusQ-Net score", "hygd test", area)]
+
+
+def _on_screen(out: Measured, every: Answers, shown: Answers) -> None:
+    """Add what a simulated photo of a screen does to `dr`, `gate` and `screen`."""
+    name = "srahim, simulated photo of a screen"
     graded = shown.where(r.dr_grade is not None for r in shown.rows)
-    truth = np.array([int(r.dr_grade >= 2) for r in graded.rows])
-    out["dr"] += _binary("dr", graded, truth, "srahim, simulated photo of a screen")
-    out["screen"].append(
-        _metric(
-            "detected",
-            "srahim, simulated photo of a screen",
-            rate(shown.decided("screen", "refer")),
-        )
-    )
-    out["gate"].append(
-        _metric(
-            "true positive rate",
-            "srahim, simulated photo of a screen",
-            rate(shown.decided("gate", "refer")),
-        )
-    )
-    for source in ("idrid", "srahim", "hygd", "palm", "4class-odir", "tvh-mx"):
-        out["screen"].append(
-            _metric("false alarm", source, rate(every.of(source).decided("screen", "refer")))
-        )
+    truth = np.array([int((r.dr_grade or 0) >= 2) for r in graded.rows])
+    out["dr"] += _binary("dr", graded, truth, name)
+    out["screen"].append(_metric("detected", name, rate(shown.decided("screen", "refer"))))
+    out["gate"].append(_metric("true positive rate", name, rate(shown.decided("gate", "refer"))))
+    for source in FUNDUS_SOURCES:
+        alarm = rate(every.of(source).decided("screen", "refer"))
+        out["screen"].append(_metric("false alarm", source, alarm))
+
+
+def _pairs(every: Answers, network: Network, folder: Path) -> list[Metric]:
+    """Put each test picture beside the next one of its source."""
+    out = []
+    for source in ("idrid", "srahim", "4class-odir"):
+        rows = every.of(source).rows[:40]
+        squares = [square(folder / r.file, network.size_px).astype(np.float32) for r in rows]
+        logits = []
+        for n, first in enumerate(squares):
+            rng = np.random.default_rng([13, n])
+            both = augment.pair(first, squares[(n + 1) % len(squares)], rng)
+            logits.append(network.run(both.clip(0, 255).astype(np.uint8))[0])
+        made = Answers(rows, np.stack(logits), every.manifest)
+        out.append(_metric("detected", f"{source}, composed", rate(made.decided("pair", "refer"))))
+    for source in FUNDUS_SOURCES:
+        alarm = rate(every.of(source).decided("pair", "refer"))
+        out.append(_metric("false alarm", source, alarm))
+    return out
+
+
+def _glaucoma(every: Answers) -> list[Metric]:
+    out = []
+    for name, source in (
+        ("hygd test (same source)", "hygd"),
+        ("4class-odir (unseen source)", "4class-odir"),
+    ):
+        part = every.of(source)
+        part = part.where(r.glaucoma is not None for r in part.rows)
+        out += _binary("glaucoma", part, np.array([r.glaucoma for r in part.rows]), name)
+    idrid = every.of("idrid")
+    return [*out, _metric("flag rate", "idrid", rate(idrid.decided("glaucoma", "refer")))]
+
+
+def _jpeg60(_rng: np.random.Generator, square: np.ndarray) -> np.ndarray:
+    out = io.BytesIO()
+    Image.fromarray(square.astype(np.uint8)).save(out, "JPEG", quality=60)
+    return np.asarray(Image.open(out))
+
+
+def _mirrored(_rng: np.random.Generator, square: np.ndarray) -> np.ndarray:
+    return square[:, ::-1]
+
+
+def _turned(_rng: np.random.Generator, square: np.ndarray) -> np.ndarray:
+    return np.rot90(square)
+
+
+def _stability(every: Answers, network: Network, folder: Path) -> Measured:
+    """Count how often a head keeps its band when the same picture comes another way."""
+    kept = {source: every.of(source).rows[:STABLE] for source in ("idrid", "srahim", "palm")}
+    files = {r.file for rows in kept.values() for r in rows}
+    part = every.where(r.file in files for r in every.rows)
+    out: Measured = {"dr": [], "dme": [], "pm": []}
+    for name, change in (
+        ("JPEG quality 60", _jpeg60),
+        ("mirrored", _mirrored),
+        ("turned by 90°", _turned),
+    ):
+        again = read(network, every.manifest, folder, part.rows, change)
+        for head, metrics in out.items():
+            bands = [
+                [every.manifest.named(head).decide(p) for p in answers.probability(head)]
+                for answers in (part, again)
+            ]
+            same = np.array([a == b for a, b in zip(*bands, strict=True)])
+            metrics.append(_metric("same band", f"idrid, srahim, palm: {name}", rate(same)))
     return out
 
 

@@ -17,9 +17,16 @@ import numpy as np
 from PIL import Image
 
 # One output channel each. dr1-dr4: cumulative, "grade is at least n" on the ICDR scale.
-CHANNELS = ("gate", "quality", "screen", "dr1", "dr2", "dr3", "dr4", "dme", "pm")
+# pair: two fundus pictures in one, composed from training pictures.
+CHANNELS = (
+    "gate", "quality", "screen", "dr1", "dr2", "dr3", "dr4", "dme", "pm", "pair", "glaucoma",
+)  # fmt: skip
 INDEX = {name: n for n, name in enumerate(CHANNELS)}
 WEAK = 0.25  # an unlabelled but very likely negative counts a quarter
+FOLDS = 5
+# Byte-identical to another IDRiD picture with another grade; the twin is not in the pack any more,
+# so comparing pictures cannot find the conflict.
+DISPUTED = frozenset({"idrid_tr_IDRiD_327", "idrid_tr_IDRiD_391"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,7 @@ class Row:
     weight: np.ndarray
     dr_grade: int | None
     pm: int | None
+    glaucoma: int | None
     is_fundus: bool
 
     @property
@@ -58,8 +66,13 @@ def _row(raw: dict[str, str]) -> Row:
     is_fundus = raw["is_fundus"] == "1"
     teach("gate", float(is_fundus))
     grade, pm, quality = _number(raw["dr_grade"]), _number(raw["pm"]), _number(raw["quality"])
+    glaucoma = _number(raw["glaucoma"])
     if is_fundus:
         teach("screen", 0.0)
+        teach("pair", 0.0)
+        if glaucoma is not None and raw["source"] == "hygd":
+            # Other sources stay masked: as negatives they would teach "this camera has glaucoma".
+            teach("glaucoma", float(glaucoma))
         if quality is not None:
             # HYGD scores come from a model, not from graders: weak labels.
             teach("quality", float(quality), 0.5 if raw["source"] == "hygd" else 1.0)
@@ -88,6 +101,7 @@ def _row(raw: dict[str, str]) -> Row:
         weight,
         grade,
         pm,
+        glaucoma,
         is_fundus,
     )
 
@@ -122,7 +136,7 @@ def fingerprint(pixels: np.ndarray) -> np.ndarray:
 
 def conflicting(rows: list[Row], prints: np.ndarray, limit: float = 0.98) -> set[str]:
     """Return files that show the same picture as another of their source with other labels."""
-    drop: set[str] = set()
+    drop = {r.file for r in rows if r.group in DISPUTED}
     by_source: dict[str, list[int]] = defaultdict(list)
     for n, row in enumerate(rows):
         if row.is_fundus:
@@ -148,3 +162,19 @@ def training_rows(rows: list[Row], split: str) -> list[Row]:
             f"split {split!r} holds evaluation-only rows: {dict(wrong)}; fix labels.csv"
         )
     return chosen
+
+
+def folds(rows: list[Row]) -> np.ndarray:
+    """Return the fold, 0 to `FOLDS` - 1, of every row; all rows of a patient share one.
+
+    Patients are dealt out in the order of source, worst label and the hash of their name, so that
+    folds hold alike shares of each and do not depend on the order of the file.
+    """
+    worst: dict[str, tuple[str, float]] = {}
+    for row in rows:
+        badness = float((row.target * (row.weight > WEAK)).sum())
+        source, so_far = worst.get(row.group, (row.source, 0.0))
+        worst[row.group] = (source, max(so_far, badness))
+    ordered = sorted(worst, key=lambda g: (*worst[g], hashlib.sha256(g.encode()).hexdigest()))
+    fold = {group: n % FOLDS for n, group in enumerate(ordered)}
+    return np.array([fold[r.group] for r in rows])

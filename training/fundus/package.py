@@ -1,4 +1,4 @@
-"""From a trained network to what ships: ONNX, calibration, thresholds, manifest, model card."""
+"""From trained members to what ships: ONNX, calibration, thresholds, manifest, model card."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from models.fundus.manifest import Calibration, Grades, Head, Manifest, Source
-from training.fundus import augment, evaluate, negatives, samples
+from models.fundus.manifest import Head, Manifest, Source, Status
+from training.fundus import evaluate, members, outoffold
 from training.fundus.backbone import FundusNet
+from training.fundus.calibration import RULES, fit, grades
+from training.fundus.collect import collect
 from training.fundus.export import write
-from training.fundus.figures import platt
 from training.fundus.labels import CHANNELS, INDEX, Row, load
 from training.fundus.model_card import model_card
-from training.fundus.train import Plan, predict
+from training.fundus.train import Plan
 
-NAME, VERSION, FILE = "oculichat-fundus", "0.1.0", "fundus.onnx"
-VIEWS = (
-    6  # of each validation picture: as it is, and varied, so that calibration sees other cameras
-)
+NAME, VERSION, FILE = "oculichat-fundus", "0.2.0", "fundus.onnx"
+# What a disease head must reach on a source it was not trained on to be told to anybody.
+SHOWN_FROM_AUC = 0.85
 
 MEANING = {
     "gate": "a colour photo of the retina",
     "quality": "good enough to be assessed",
     "screen": "a photo of a screen or print (trained on simulated ones only)",
+    "pair": "two eyes in one picture (composed from training pictures)",
     "dr": "referable diabetic retinopathy: ICDR grade 2 (moderate) or worse",
     "dme": "high risk of macular oedema: hard exudates near the fovea (IDRiD grade 2)",
     "pm": "pathological myopia",
+    "glaucoma": "signs that can go with glaucoma; a photo cannot exclude it",
 }
 ATTRIBUTION = {
     "idrid": "Porwal P. et al., Indian Diabetic Retinopathy Image Dataset (IDRiD), 2018",
@@ -40,141 +41,63 @@ ATTRIBUTION = {
     "PhysioNet, Goldberger 2000",
     "srahim": "SRahimDR/DR-image-dataset; academic purpose: measured on, never trained on",
 }
-
-
-def _val_logits(
-    net: FundusNet, folder: Path, val: list[Row], plan: Plan
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return logits, targets and weights over views of `val`, spoiled views and drawn negatives."""
-    target: list[np.ndarray] = []
-    weight: list[np.ndarray] = []
-
-    def pictures() -> Any:
-        for n, row in enumerate(val):
-            pixels = samples.open_cropped(folder / row.file)
-            for view in range(VIEWS):
-                target.append(row.target)
-                weight.append(row.weight)
-                if view == 0:
-                    yield samples.clean(pixels, plan.large_px)
-                    continue
-                rng = np.random.default_rng([plan.seed, 1, n, view])
-                x = augment.vary(rng, augment.place(rng, pixels, plan.large_px))
-                yield _tensor(x)
-            if (
-                row.is_fundus
-            ):  # one ungradable and one on-screen view each, for their own heads only
-                rng = np.random.default_rng([plan.seed, 2, n])
-                yield from _marked(rng, augment.spoil, pixels, "quality", 0.0)
-                yield from _marked(rng, augment.screen, pixels, "screen", 1.0)
-        for n in range(120):
-            rng = np.random.default_rng([plan.seed, 3, n])
-            target.append(np.zeros(len(CHANNELS), np.float32))
-            weight.append(np.eye(len(CHANNELS), dtype=np.float32)[INDEX["gate"]])
-            drawn = negatives.draw(rng, plan.large_px).astype(np.float32)
-            yield _tensor(augment.vary_negative(rng, drawn))
-
-    def _marked(rng: Any, change: Any, pixels: np.ndarray, name: str, value: float) -> Any:
-        only = np.zeros(len(CHANNELS), np.float32)
-        only[INDEX[name]] = value
-        target.append(only)
-        weight.append(np.eye(len(CHANNELS), dtype=np.float32)[INDEX[name]])
-        yield _tensor(change(rng, augment.place(rng, pixels, plan.large_px)))
-
-    logits = predict(net, pictures())
-    return logits, np.stack(target), np.stack(weight)
-
-
-def _tensor(x: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(x.clip(0, 255).astype(np.uint8)).permute(2, 0, 1)
-
-
-def _calibrated(
-    name: str, logits: np.ndarray, target: np.ndarray, weight: np.ndarray, *, balanced: bool
-) -> tuple[Calibration, np.ndarray, np.ndarray]:
-    """Return the calibration of a channel, and probabilities and answers it was fitted on."""
-    channel = INDEX[name]
-    used = weight[:, channel] >= 0.5  # weak negatives teach, they do not calibrate
-    x, y = logits[used, channel].astype(float), target[used, channel].astype(float)
-    scale, bias = platt(x, y, balanced=balanced)
-    fitted = Calibration(scale=round(scale, 4), bias=round(bias, 4))
-    return fitted, np.array([fitted.probability(v) for v in x]), y
-
-
-def _thresholds(
-    p: np.ndarray,
-    y: np.ndarray,
-    low: tuple[float, float],
-    high: tuple[float, float],
-    miss: float = 0.05,
-) -> tuple[float, float]:
-    """Return (rule out, refer): at most `miss` of yes below the first, of no above the second.
-
-    Both are kept inside a range, because a small validation set separates more cleanly than life.
-    """
-    lose, alarm = np.quantile(p[y == 1], miss), np.quantile(p[y == 0], 1 - miss)
-    rule_out = float(np.clip(min(lose, alarm), *low))
-    refer = float(np.clip(max(lose, alarm), *high))
-    return round(rule_out, 3), round(refer, 3)
+_SEEN = ("hygd", "idrid", "palm")
 
 
 def package(
     net: FundusNet,
     folder: Path,
     rows: list[Row],
-    val: list[Row],
+    folds: np.ndarray,
     plan: Plan,
     facts: dict[str, Any],
     weights: Path,
+    run: Path,
 ) -> None:
-    """Write `fundus.onnx`, `manifest.json` and `MODEL_CARD.md` into `weights`."""
-    weights.mkdir(parents=True, exist_ok=True)
-    print("calibrating", flush=True)
-    logits, target, weight = _val_logits(net, folder, val, plan)
-    write(net, weights / FILE, size_px=plan.large_px, metadata={"name": NAME, "version": VERSION})
+    """Write `fundus.onnx`, `manifest.json` and `MODEL_CARD.md` into `weights`.
 
-    trained_on = {
+    Args:
+        net: the trained network.
+        folder: the labelled folder.
+        rows: what it was trained on.
+        folds: the fold of each row; member m never saw fold m.
+        plan: sizes and steps.
+        facts: hashes of the data.
+        weights: where to write.
+        run: folder of what an interrupted packaging already asked the members.
+    """
+    weights.mkdir(parents=True, exist_ok=True)
+    asked = run / f"outoffold-{plan.key}-{facts['stopped_at']}.npz"
+    if not asked.exists():
+        outoffold.save(collect(net, folder, rows, folds, plan), asked)
+    found = outoffold.load(asked)
+    write(net, weights / FILE, size_px=plan.large_px, metadata={"name": NAME, "version": VERSION})
+    made, grade_metrics = grades(found, rows)
+    trained_on = dict.fromkeys(RULES, _SEEN) | {
         "gate": tuple(sorted({r.source for r in rows})),
-        "quality": ("hygd", "idrid", "palm"),
-        "screen": ("hygd", "idrid", "palm"),
         "dr": ("idrid", "palm"),
         "dme": ("idrid", "palm"),
-        "pm": ("hygd", "idrid", "palm"),
-    }
-    limits = {
-        "gate": ((0.3, 0.5), (0.5, 0.7), 0.02),
-        "quality": ((0.15, 0.4), (0.4, 0.7), 0.03),
-        "screen": ((0.3, 0.5), (0.6, 0.9), 0.03),
-        "dr": ((0.2, 0.45), (0.5, 0.8), 0.05),
-        "dme": ((0.2, 0.45), (0.5, 0.8), 0.05),
-        "pm": ((0.2, 0.45), (0.5, 0.8), 0.03),
+        "glaucoma": ("hygd",),
     }
     heads = []
-    for name, (low, high, miss) in limits.items():
-        channel = "dr2" if name == "dr" else name
-        fitted, p, y = _calibrated(
-            channel, logits, target, weight, balanced=name not in {"gate", "quality", "screen"}
-        )
-        rule_out, refer = _thresholds(p, y, low, high, miss)
+    for name, rule in RULES.items():
+        fitted = fit(name, found, rows)
         heads.append(
             Head(
                 name=name,
-                channel=INDEX[channel],
-                calibration=fitted,
-                rule_out=rule_out,
-                refer=refer,
+                channel=INDEX[rule.channel],
+                calibration=fitted.calibration,
+                rule_out=fitted.rule_out,
+                refer=fitted.refer,
+                # Its own hospital says nothing about another camera; `_judged` decides.
+                status="experimental" if name == "glaucoma" else "on",
                 meaning=MEANING[name],
                 trained_on=trained_on[name],
+                metrics=fitted.metrics + (tuple(grade_metrics) if name == "dr" else ()),
             )
         )
-    grades = Grades(
-        channels=tuple(INDEX[f"dr{n}"] for n in range(1, 5)),
-        calibration=tuple(
-            _calibrated(f"dr{n}", logits, target, weight, balanced=False)[0] for n in range(1, 5)
-        ),
-    )
     everything = load(folder)
-    counts = Counter((r.source, r.licence) for r in rows + val)
+    counts = Counter((r.source, r.licence) for r in rows)
     tested = Counter((r.source, r.licence) for r in everything if r.split == "test")
     manifest = Manifest(
         name=NAME,
@@ -184,7 +107,7 @@ def package(
         size_px=plan.large_px,
         channels=CHANNELS,
         heads=tuple(heads),
-        dr_grades=grades,
+        dr_grades=made,
         sources=tuple(
             Source(
                 name=source, licence=licence, use=use, n=n, attribution=ATTRIBUTION.get(source, "")
@@ -194,26 +117,41 @@ def package(
         ),
         training={
             "seed": plan.seed,
-            "steps": plan.steps,
+            "members": plan.members,
+            "folds": len(facts["rows_by_fold"]),
+            "steps": facts["stopped_at"],
+            "steps_planned": plan.steps,
             "batch": plan.batch,
-            "train_sha256": facts["train_sha256"],
-            "val_sha256": facts["val_sha256"],
+            "rows_sha256": facts["rows_sha256"],
         },
     )
     _write(weights, manifest)
-    print("measuring", flush=True)
+    print(evaluate.table({h.name: list(h.metrics) for h in heads}), flush=True)
+
+
+def finish(weights: Path, folder: Path) -> None:
+    """Measure written weights on the test rows and add the figures to manifest and card."""
+    manifest = Manifest.model_validate_json((weights / "manifest.json").read_bytes())
     measured = evaluate.measure(weights, folder)
-    manifest = manifest.model_copy(
-        update={
-            "heads": tuple(
-                h.model_copy(update={"metrics": tuple(measured.get(h.name, ()))})
-                for h in manifest.heads
-            )
-        }
-    )
+    for name, metrics in members.spread(weights, folder).items():
+        measured[name] += metrics
+    heads = []
+    for head in manifest.heads:
+        own = tuple(m for m in head.metrics if m.pictures.startswith("out of fold"))
+        metrics = own + tuple(measured.get(head.name, ()))
+        heads.append(head.model_copy(update={"metrics": metrics, "status": _judged(head, metrics)}))
+    manifest = manifest.model_copy(update={"heads": tuple(heads)})
     _write(weights, manifest)
     (weights / "MODEL_CARD.md").write_text(model_card(manifest), encoding="utf-8")
     print(evaluate.table(measured), flush=True)
+
+
+def _judged(head: Head, metrics: tuple[Any, ...]) -> Status:
+    """Keep a head that fails on other people's cameras from being told to anybody."""
+    if head.name != "glaucoma":
+        return head.status
+    unseen = [m.value for m in metrics if m.name == "auc" and "unseen source" in m.pictures]
+    return "on" if unseen and min(unseen) >= SHOWN_FROM_AUC else "experimental"
 
 
 def _write(weights: Path, manifest: Manifest) -> None:

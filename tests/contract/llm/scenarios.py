@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.agent.loop import Limits, Tool, converse
+from core.agent.limits import Limits
+from core.agent.loop import Tool, converse
 from core.errors import ModelUnavailable
 from core.ports import ChatMessage, ChatRequest, Completed, TextDelta, ToolCall, ToolSpec
 from models.llm.client import LlmClient

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import aiohttp
 import pytest
+from sqlalchemy import Connection, Executable, Table, select
 
+from adapters.console.channels import StoredQueues
+from adapters.console.insight_page import StoredInsights
 from adapters.console.passwords import Passwords
-from adapters.console.ports import Staff, StaffTask
+from adapters.console.ports import StaffTask
 from adapters.console.settings import ConsoleSettings
 from adapters.console.site import console_routes
+from adapters.console.staff_desk import StaffRoll
 from adapters.http.server import HttpServer
+from core.clinic import put_in_force
+from core.clinic_book import StoredClinic
+from core.store.keyring import load_or_create
+from core.store.staff import NewStaff, add_staff, list_members
+from core.store.store import Store
+from core.store.tables import audit, staff_session
 from core.urgency import Urgency
-from tests.fakes.console_fakes import FakeRecalls, FakeStaff, FakeWorklist
+from migrations.schema import create
+from tests.fakes.bedside import quiet_bedside
+from tests.fakes.console_fakes import FakeLogin, FakeParts, FakeRecalls, FakeWorklist
 from tests.fakes.core_fakes import FakeClock
 
 PASSWORD = "正确的 horse battery"
@@ -22,17 +40,73 @@ CHEAP = ConsoleSettings(argon2_memory_kib=64, argon2_passes=1)
 HOSTILE = "<script>alert(1)</script>"
 
 
+# Accounts of every clinic: login name, name, role; all with the same password.
+STAFF = (("wang", "王护士", "nurse"), ("li", "李医生", "doctor"), ("zhao", "赵主任", "admin"))
+
+
 @dataclass
 class Clinic:
     clock: FakeClock
-    staff: FakeStaff
+    store: Store
+    ids: dict[str, int]
     worklist: FakeWorklist
     recalls: FakeRecalls
+    parts: FakeParts
+    login: FakeLogin
     server: HttpServer
+    passwords: Passwords
+    folder: TemporaryDirectory[str]
 
     @property
     def base(self) -> str:
         return f"http://127.0.0.1:{self.server.port}"
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        return await self.rows(staff_session)
+
+    async def audited(self) -> list[str]:
+        return [row["what"] for row in await self.rows(audit)]
+
+    async def rows(self, table: Table) -> list[dict[str, Any]]:
+        def read(connection: Connection, _argument: None) -> list[dict[str, Any]]:
+            return [dict(row) for row in connection.execute(select(table)).mappings()]
+
+        return await self.store.read(read, None)
+
+    async def execute(self, statement: Executable) -> None:
+        def write(connection: Connection, statements: Sequence[Executable]) -> list[None]:
+            return [connection.execute(each) and None for each in statements]
+
+        await self.store.write(write, statement)
+
+    async def close(self) -> None:
+        await self.server.stop()
+        self.passwords.close()
+        self.store.close()
+        self.folder.cleanup()
+        put_in_force({})
+
+
+@cache
+def _empty_database() -> bytes:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "empty.db"
+        create(f"sqlite:///{file}")
+        return file.read_bytes()
+
+
+async def _with_staff(
+    folder: str, passwords: Passwords, now_ms: int
+) -> tuple[Store, dict[str, int]]:
+    file = Path(folder) / "clinic.db"
+    file.write_bytes(_empty_database())
+    store = Store(f"sqlite:///{file}", load_or_create(Path(folder) / "keys.json"))
+    hashed = passwords.hash(PASSWORD)
+    for account, name, role in STAFF:
+        member = NewStaff(account, name, hashed, now_ms, role, must_change=False)
+        await store.write(add_staff, member)
+    members = await store.read(list_members, None)
+    return store, {member["account"]: member["id"] for member in members}
 
 
 def a_task(task_id: int, **fields) -> StaffTask:
@@ -48,10 +122,12 @@ def a_task(task_id: int, **fields) -> StaffTask:
     return StaffTask(task_id, **{**known, **fields})
 
 
-async def start_clinic() -> tuple[Clinic, Passwords]:
-    clock, staff, passwords = FakeClock(), FakeStaff(), Passwords(CHEAP)
-    staff.accounts["wang"] = Staff(7, "王护士", passwords.hash(PASSWORD))
-    worklist, recalls = FakeWorklist(staff), FakeRecalls()
+async def start_clinic() -> Clinic:
+    clock, passwords, folder = FakeClock(), Passwords(CHEAP), TemporaryDirectory()
+    store, ids = await _with_staff(folder.name, passwords, clock.now_ms())
+    names = {ids[account]: name for account, name, _ in STAFF}
+    worklist, recalls, parts = FakeWorklist(names), FakeRecalls(), FakeParts()
+    login = FakeLogin()
     for task in (
         a_task(1),
         a_task(2, kind="emergency", urgency=Urgency.IMMEDIATE, summary=f"突然看不见 {HOSTILE}"),
@@ -66,31 +142,47 @@ async def start_clinic() -> tuple[Clinic, Passwords]:
         worklist.tasks[task.id] = task
     routes = console_routes(
         CHEAP,
-        accounts=staff,
-        sessions=staff,
+        roll=StaffRoll(store),
         worklist=worklist,
         recalls=recalls,
         attendance=recalls,
+        parts=parts,
+        queues=StoredQueues(store),
+        clinic=StoredClinic(store),
+        insights=StoredInsights(store),
         passwords=passwords,
+        bedside=quiet_bedside(store, clock),
+        logins={"wechaty": login},
         clock=clock,
     )
     server = HttpServer("127.0.0.1", 0, routes, shutdown_timeout_s=1)
     await server.start()
-    return Clinic(clock, staff, worklist, recalls, server), passwords
+    return Clinic(clock, store, ids, worklist, recalls, parts, login, server, passwords, folder)
 
 
 @pytest.fixture
 async def clinic() -> AsyncIterator[Clinic]:
-    clinic, passwords = await start_clinic()
+    clinic = await start_clinic()
     yield clinic
-    await clinic.server.stop()
-    passwords.close()
+    await clinic.close()
 
 
 @pytest.fixture
 async def browser(clinic: Clinic) -> AsyncIterator[aiohttp.ClientSession]:
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(clinic.base, cookie_jar=jar) as session:
+        yield session
+
+
+@asynccontextmanager
+async def logged_in(clinic: Clinic, account: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """Give a browser of its own to somebody who has logged in."""
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(clinic.base, cookie_jar=jar) as session:
+        async with session.post(
+            "/console/login", data={"account": account, "password": PASSWORD}
+        ) as page:
+            assert page.url.path == "/console"
         yield session
 
 
@@ -102,3 +194,18 @@ async def nurse(clinic: Clinic, browser: aiohttp.ClientSession) -> aiohttp.Clien
     ) as page:
         assert page.url.path == "/console"
     return browser
+
+
+@pytest.fixture
+async def admin(clinic: Clinic) -> AsyncIterator[aiohttp.ClientSession]:
+    """A browser of an admin."""
+    async with logged_in(clinic, "zhao") as session:
+        yield session
+
+
+async def form_token(browser: aiohttp.ClientSession, page: str = "/console") -> str:
+    """Return the token that belongs into this browser's forms."""
+    async with browser.get(page) as answer:
+        found = re.search(r'name="form_token" value="(\w+)"', await answer.text())
+    assert found
+    return found[1]

@@ -3,20 +3,13 @@ from __future__ import annotations
 import asyncio
 import re
 
-import aiohttp
 import pytest
 
 from adapters.console.passwords import LONGEST_PASSWORD, Passwords
-from adapters.console.ports import Staff
 from adapters.console.settings import ConsoleSettings
-from tests.integration.console.conftest import CHEAP, HOSTILE, PASSWORD, a_task
-
-
-async def form_token(browser: aiohttp.ClientSession) -> str:
-    async with browser.get("/console") as page:
-        found = re.search(r'name="form_token" value="(\w+)"', await page.text())
-    assert found
-    return found[1]
+from core.store.staff import rehash
+from core.store.tables import staff, staff_session
+from tests.integration.console.conftest import CHEAP, HOSTILE, PASSWORD, a_task, form_token
 
 
 async def test_nobody_sees_anything_without_a_login(clinic, browser):
@@ -74,7 +67,7 @@ async def test_a_form_of_another_session_does_nothing(clinic, nurse, path, token
     async with nurse.post(path, data=data) as answer:
         assert answer.status == 403
     assert clinic.worklist.tasks[1].claimed_by is None
-    assert len(clinic.staff.sessions) == 1
+    assert len(await clinic.sessions()) == 1
 
 
 async def test_a_foreign_page_does_nothing(clinic, nurse):
@@ -133,20 +126,21 @@ async def test_many_accounts_from_one_address_are_slowed(browser):
 
 
 async def test_a_disabled_account_cannot_log_in(clinic, browser):
-    clinic.staff.accounts["gone"] = Staff(8, "走了", "")
-    for password in ("", "nobody's password", "x"):
-        data = {"account": "gone", "password": password}
+    await clinic.execute(staff.update().where(staff.c.account == "wang").values(active=False))
+    for password in ("", "nobody's password", PASSWORD):
+        data = {"account": "wang", "password": password}
         async with browser.post("/console/login", data=data) as page:
             assert page.status == 401
 
 
 async def test_the_session_is_rotated_hashed_and_ends(clinic, nurse):
-    ((token_hash, session),) = clinic.staff.sessions.items()
+    (session,) = await clinic.sessions()
+    token_hash = session["token_hash"]
     (cookie,) = (c for c in nurse.cookie_jar if c.key == "oc_staff")
     assert cookie.value not in token_hash
     assert len(token_hash) == 64
     assert cookie["httponly"]
-    assert session.staff_id == 7
+    assert session["staff_id"] == clinic.ids["wang"]
     clinic.clock.ms += 29 * 60_000
     async with nurse.get("/console", allow_redirects=False) as page:
         assert page.status == 200
@@ -156,7 +150,7 @@ async def test_the_session_is_rotated_hashed_and_ends(clinic, nurse):
     clinic.clock.ms += 31 * 60_000
     async with nurse.get("/console", allow_redirects=False) as page:
         assert page.status == 303
-    assert clinic.staff.sessions == {}
+    assert await clinic.sessions() == []
 
 
 async def test_a_busy_session_ends_too(clinic, nurse):
@@ -170,12 +164,12 @@ async def test_a_busy_session_ends_too(clinic, nurse):
 async def test_logout_ends_it_here_and_there(clinic, nurse):
     async with nurse.post("/console/logout", data={"form_token": await form_token(nurse)}) as page:
         assert page.url.path == "/console/login"
-    assert clinic.staff.sessions == {}
+    assert await clinic.sessions() == []
     assert not [c for c in nurse.cookie_jar if c.key == "oc_staff"]
 
 
 async def test_a_revoked_session_is_over_at_once(clinic, nurse):
-    clinic.staff.sessions.clear()
+    await clinic.execute(staff_session.delete())
     async with nurse.get("/console", allow_redirects=False) as page:
         assert page.status == 303
 
@@ -184,13 +178,13 @@ async def test_old_hashes_are_renewed_at_login(clinic, browser):
     weaker = Passwords(ConsoleSettings(argon2_memory_kib=32, argon2_passes=1))
     old = weaker.hash(PASSWORD)
     weaker.close()
-    clinic.staff.accounts["wang"] = Staff(7, "王护士", old)
+    await clinic.store.write(rehash, (clinic.ids["wang"], old))
     for _ in range(2):
         async with browser.post(
             "/console/login", data={"account": "wang", "password": PASSWORD}
         ) as page:
             assert page.url.path == "/console"
-    new = clinic.staff.accounts["wang"].password_hash
+    new = next(row for row in await clinic.rows(staff) if row["account"] == "wang")["password_hash"]
     assert f"m={CHEAP.argon2_memory_kib}" in new
 
 
@@ -203,7 +197,8 @@ async def test_the_list_alone_for_the_open_page(clinic, nurse):
 
 
 async def test_english(nurse):
-    async with nurse.post("/console/preferences", data={"language": "en"}) as page:
+    data = {"language": "en", "form_token": await form_token(nurse)}
+    async with nurse.post("/console/preferences", data=data) as page:
         text = await page.text()
     assert "<title>Today</title>" in text
     assert "Emergency" in text

@@ -26,8 +26,7 @@ from migrations.schema import prepare
 from tests.fakes.attendance import some_plans
 from tests.fakes.core_fakes import FakeClock
 from tests.fakes.recalls import some_recalls
-from tests.integration.console.conftest import HOSTILE
-from tests.integration.console.test_console import form_token
+from tests.integration.console.conftest import HOSTILE, PASSWORD, form_token
 
 HOUR_MS = 3_600_000
 
@@ -91,6 +90,45 @@ async def test_forms_that_are_wrong_change_nothing(clinic, nurse, wrong):
     assert clinic.recalls.outcomes == {}
 
 
+async def test_a_queue_that_repeats_itself_counts_once(clinic, nurse):
+    some_recalls(clinic, "好的")
+    data = {
+        "form_token": await form_token(nurse),
+        "task": "1",
+        "key": "0b9b0c6e-52f5-4d6c-8ef1-8f2c1f4f0c11",
+        "waited_s": "3600",
+    }
+    as_script = {"Accept": "application/json"}
+    for words, status in (("没人接", 202), ("没人接", 202), ("接了", 202)):
+        said = data | {"words": words}
+        async with nurse.post("/console/recalls/note", data=said, headers=as_script) as answer:
+            assert answer.status == status
+    assert clinic.recalls.tasks[1].notes[-2:] == ("王护士: 没人接", "王护士: 接了")
+    for _ in range(2):
+        said = data | {"words": "看过", "outcome": "seen"}
+        async with nurse.post("/console/recalls/close", data=said, headers=as_script) as answer:
+            assert answer.status == 202
+    said |= {"key": "no uuid"}
+    async with nurse.post("/console/recalls/close", data=said, headers=as_script) as answer:
+        assert answer.status == 409
+
+
+async def test_only_a_phone_that_was_ticked_may_keep_the_list(clinic, browser):
+    for ticked in ("", "1"):
+        data = {"account": "wang", "password": PASSWORD, "trusted": ticked}
+        async with browser.post("/console/login", data=data) as page:
+            assert page.url.path == "/console"
+        async with browser.get("/console/recalls") as page:
+            assert page.headers.get("X-Keep-S", "") == ("43200" if ticked else "")
+            assert f'data-keeps="{ticked or 0}"' in await page.text()
+        async with browser.get("/console/account") as page:
+            assert ("· 诊所手机" in await page.text()) == bool(ticked)
+    async with browser.get("/console/worker.js") as script:
+        assert script.content_type == "text/javascript"
+        assert script.headers["Cache-Control"] == "no-store"
+        assert len(await script.read()) < 6_000
+
+
 async def test_nobody_sees_it_without_a_login(clinic, browser):
     some_recalls(clinic, "好的")
     for path in ("/console/recalls", "/console/attendance"):
@@ -123,10 +161,14 @@ async def test_attendance_as_chart_and_table(clinic, nurse, today):
 
 
 async def test_the_language_button_comes_back_to_its_page(nurse):
-    form = {"language": "en", "page": "/console/attendance"}
+    form = {
+        "language": "en",
+        "page": "/console/attendance",
+        "form_token": await form_token(nurse),
+    }
     async with nurse.post("/console/preferences", data=form) as page:
         assert page.url.path == "/console/attendance"
-    form = {"language": "en", "page": "//evil.test/"}
+    form |= {"page": "//evil.test/"}
     async with nurse.post("/console/preferences", data=form) as page:
         assert page.url.path == "/console"
 
@@ -196,10 +238,13 @@ async def test_the_store_tells_what_a_caller_needs(desk):
 async def test_an_outcome_ends_the_plan_and_its_reminders(desk, outcome):
     recalls, store, now = desk
     who = {"by": 7, "name": "王护士", "at_ms": now + 5}
-    assert await recalls.note(1, words="没人接", **who)
+    for _ in range(2):  # a phone did not hear that the first one had arrived
+        assert await recalls.note(1, words="没人接", **who, form_id="a" * 36)
     end = {"outcome": outcome, "plan_id": 10, "day": date(2026, 3, 1), "words": "儿子接的"}
-    assert await recalls.finish(1, **end, **who)
+    for _ in range(2):
+        assert await recalls.finish(1, **end, **who, form_id="b" * 36)
     assert not await recalls.finish(1, **end, **who)
+    assert not await recalls.finish(1, **end, **who, form_id="c" * 36)
     assert not await recalls.note(1, words="还在吗", **who)
     mine, other = await store.read(_rows, follow_up)
     assert (mine["state"], mine["outcome_day"], mine["outcome_by"]) == (

@@ -57,6 +57,9 @@ async def test_the_answer_to_a_booking_has_a_link_that_works(
         await service.start()
         try:
             links = LINK.findall(await _book(api))
+            (entry,) = api.documents(PATIENT)
+            assert b"DTSTART:" in entry
+            assert "LOCATION:县医院".encode() in entry
             if public_url is None:
                 assert links == []
                 return

@@ -14,7 +14,8 @@ from core.store.keyring import load_or_create
 from core.store.recall import PLACE
 from core.store.store import Store
 from core.store.tables import conversation, follow_up, patient
-from core.turn.visit_link import visit_link
+from core.store.visits import booked_visit
+from core.turn.calendar_note import calendar_note
 from migrations.schema import prepare
 from tests.fakes.core_fakes import FakeClock
 
@@ -63,7 +64,9 @@ async def site(tmp_path: Path):
 
 async def test_the_link_that_is_said_shows_the_visit_and_gives_the_file(site):
     base, store, _, day = site
-    reply = visit_link(store.keys, 5, day, public_url=f"{base}/", language="en")
+    visit = await store.read(booked_visit, (5, store.keys))
+    assert visit is not None
+    reply = calendar_note(visit, store.keys, 5, public_url=f"{base}/", takes_files=True)
     url = reply.blocks[0].spans[1].url
     async with aiohttp.ClientSession() as browser:
         async with browser.get(url) as page:
@@ -79,6 +82,7 @@ async def test_the_link_that_is_said_shows_the_visit_and_gives_the_file(site):
         async with browser.get(f"{url}/visit.ics") as file:
             assert file.content_type == "text/calendar"
             body = await file.text()
+    assert body == reply.document.text
     assert f"DTSTART:{day:%Y%m%d}T013000Z" in body
 
 

@@ -14,6 +14,8 @@ from adapters.webchat.channel import WebChat
 from adapters.webchat.settings import MEBIBYTE, WebChatSettings
 from core.message import Address
 from core.reply import Reply
+from models.fundus.reader import OnnxFundusReader
+from models.fundus.settings import FundusSettings
 from tests.fakes.core_fakes import FakeBlobs, FakeClock, FakeConversations
 
 
@@ -50,11 +52,13 @@ async def site() -> AsyncIterator[Site]:
     clock, blobs = FakeClock(), FakeBlobs()
     conversations = FakeConversations(clock)
     settings = WebChatSettings(max_upload_bytes=MEBIBYTE)
-    chat = WebChat(settings, history=conversations, blobs=blobs, clock=clock)
+    reader = OnnxFundusReader(FundusSettings())
+    chat = WebChat(settings, history=conversations, blobs=blobs, clock=clock, shrink=reader.clean)
     server = HttpServer("127.0.0.1", 0, chat.routes(conversations), shutdown_timeout_s=2)
     await server.start()
     yield Site(clock, conversations, blobs, chat, server)
     await server.stop()
+    await reader.close()
 
 
 @pytest.fixture

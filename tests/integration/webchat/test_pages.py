@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from io import BytesIO
 
 import aiohttp
@@ -14,7 +15,9 @@ from adapters.webchat.photo import small_copy
 from adapters.webchat.settings import WebChatSettings
 from core.errors import ConfigError
 from core.message import Address
-from core.reply import Image, Paragraph, Reply, Text, say
+from core.reply import Document, Image, Paragraph, Reply, Text, say
+from models.fundus.reader import OnnxFundusReader
+from models.fundus.settings import FundusSettings
 from tests.fakes.core_fakes import FakeBlobs, FakeConversations
 from tests.integration.webchat.test_posts import JPEG, SCRIPT, photo_form
 
@@ -47,6 +50,28 @@ async def test_the_page_carries_its_protection(site, browser):
     assert "http://" not in text
     assert "https://" not in text
     assert cookie.value not in text
+
+
+async def test_a_document_can_be_saved_by_its_own_patient_only(site, browser):
+    file = Document("visit.ics", "text/calendar", "BEGIN:VCALENDAR\r\n")
+    async with browser.post("/chat/messages", data={"text": "你好"}, headers=SCRIPT):
+        pass
+    await site.say(site.address, say("answer", "without a file"))
+    await site.say(site.address, Reply("plan", (Paragraph((Text("the visit"),)),), document=file))
+    async with browser.get("/chat") as page:
+        (path,) = set(re.findall(r'href="(/chat/document/\d+)"', await page.text()))
+    async with browser.get(path) as answer:
+        assert await answer.text() == file.text
+        assert answer.content_type == "text/calendar"
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="visit.ics"'
+    number = int(path.rpartition("/")[2])
+    async with browser.get(f"/chat/document/{number - 1}") as answer:
+        assert answer.status == 404
+    async with aiohttp.ClientSession(site.base) as stranger:
+        async with stranger.get("/chat"):
+            pass
+        async with stranger.get(path) as answer:
+            assert answer.status == 404
 
 
 async def test_behind_https_the_cookie_is_bound_to_the_host(site):
@@ -196,8 +221,13 @@ async def test_the_conversation_shows_a_small_copy_without_metadata(site, browse
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff" + b"x" * 200_000, b"GIF89a" + b"\xff" * 99])
-def test_no_small_copy_of_what_is_no_picture(data):
-    assert small_copy(data) is None
+async def test_no_small_copy_of_what_is_no_picture(data):
+    reader = OnnxFundusReader(FundusSettings())
+    try:
+        assert await small_copy(data, reader.clean) is None
+    finally:
+        await reader.close()
+    assert await small_copy(data, None) is None
 
 
 async def test_a_page_in_disguise_is_never_shown(site, browser):

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.agent import context
-from core.agent.loop import AgentAnswer, Limits, Tool, converse
+from core.agent.limits import Limits
+from core.agent.loop import AgentAnswer, Tool, converse
 from core.errors import ContextOverflow, ModelUnavailable, PatientError
 from core.ports import ChatEvent, ChatMessage, ChatRequest, Completed, TextDelta, ToolCall, ToolSpec
 

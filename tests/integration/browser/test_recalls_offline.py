@@ -1,0 +1,208 @@
+"""The list of calls without a line, in a real browser: what is kept, waits, is forgotten."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Error, expect
+
+from core.store.tables import staff_session
+from tests.fakes.recalls import some_recalls
+from tests.integration.browser.conftest import PHONE, Watch, accessibility_faults
+from tests.integration.console.conftest import PASSWORD, start_clinic
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+_KEPT = """async () => (await Promise.all((await caches.keys()).map(async (name) =>
+    (await (await caches.open(name)).keys()).map((key) => name + " " + new URL(key.url).pathname)
+))).flat().sort()"""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def clinic():
+    clinic = await start_clinic()
+    some_recalls(clinic, "好的")
+    yield clinic
+    await clinic.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(chromium):
+    context = await chromium.new_context(viewport=PHONE, locale="zh-CN", bypass_csp=False)
+    context.set_default_timeout(10_000)
+    yield context
+    await context.close()
+
+
+async def log_in(page, clinic, account: str = "wang", *, trusted: bool = True) -> None:
+    await page.goto(f"{clinic.base}/console/login")
+    await page.fill("#account", account)
+    await page.fill("#password", PASSWORD)
+    if trusted:
+        await page.check("[name=trusted]")
+    await page.click("button")
+    await expect(page.locator("nav")).to_be_visible()
+
+
+async def open_list(page, clinic) -> None:
+    await page.goto(f"{clinic.base}/console/recalls")
+    await expect(page.locator("article")).not_to_have_count(0)
+
+
+async def open_list_offline(page, clinic) -> None:
+    """Open the list as a person would: what fails at the first tap is tapped again, once.
+
+    Chromium's emulated loss of the line now and then cuts the start of the worker too.
+    """
+    try:
+        await page.goto(f"{clinic.base}/console/recalls")
+    except Error:
+        await page.goto(f"{clinic.base}/console/recalls")
+
+
+async def kept(page) -> list[str]:
+    return await page.evaluate(_KEPT)
+
+
+async def until_kept(page) -> None:
+    """Return once the worker holds everything, and holds this page."""
+    await page.wait_for_function(
+        """async () => navigator.serviceWorker.controller
+            && await caches.match('/console/recalls', {cacheName: 'console-kept'})
+            && (await (await caches.open('console-files')).keys()).length >= 4"""
+    )
+
+
+async def note(page, task: int, words: str) -> None:
+    await page.fill(f"#words-{task}", words)
+    await page.locator(f"#recall-{task} .recall button").first.click()
+
+
+async def test_the_list_opens_without_a_line_and_notes_wait(clinic, context, screenshots):
+    page = await context.new_page()
+    watch = Watch(page)
+    await log_in(page, clinic)
+    await open_list(page, clinic)
+    await until_kept(page)
+    assert watch.complaints == []
+
+    await context.set_offline(True)
+    await open_list_offline(page, clinic)
+    await expect(page.locator("article")).to_have_count(3)
+    await expect(page.locator("#kept")).to_be_visible()
+    await note(page, 2, "没人接")
+    await expect(page.locator("#recall-2 .queued")).to_contain_text("没人接")
+    await note(page, 2, "第二次也没人接")
+    await page.fill("#words-1", "县医院看过")
+    await page.select_option("#outcome-1", "seen")
+    await page.locator("#recall-1 .recall .primary").click()
+    await expect(page.locator(".queued")).to_have_count(3)
+    await page.screenshot(path=screenshots / "recalls-offline.png", full_page=True)
+    await page.reload()  # the phone closed the page
+    await expect(page.locator(".queued")).to_have_count(3)
+    assert 1 in clinic.recalls.tasks
+
+    await context.set_offline(False)
+    await expect(page.locator("article")).to_have_count(2)
+    await expect(page.locator("#kept")).to_be_hidden()
+    await expect(page.locator(".queued")).to_have_count(0)
+    assert clinic.recalls.outcomes[1][:2] == ("seen", 11)
+    assert isinstance(clinic.recalls.outcomes[1][2], date)
+    assert [n.partition(": ")[2] for n in clinic.recalls.tasks[2].notes[-2:]] == [
+        "没人接",
+        "第二次也没人接",
+    ]
+    assert all(url.startswith(clinic.base) for url in watch.urls)
+
+
+async def test_nothing_is_kept_where_the_phone_is_not_the_clinics(clinic, context):
+    page = await context.new_page()
+    await log_in(page, clinic, trusted=False)
+    await open_list(page, clinic)
+    await page.wait_for_timeout(300)
+    assert await kept(page) == []
+    assert (
+        await page.evaluate("navigator.serviceWorker.getRegistrations().then((r) => r.length)") == 0
+    )
+    await note(page, 2, "没人接")  # a plain form
+    await expect(page.locator("#recall-2 .notes")).to_contain_text("没人接")
+
+
+async def test_signing_out_sends_what_waits_and_forgets_the_rest(clinic, context):
+    page = await context.new_page()
+    await log_in(page, clinic)
+    await open_list(page, clinic)
+    await until_kept(page)
+    await context.set_offline(True)
+    await note(page, 3, "明天再打")
+    await expect(page.locator(".queued")).to_have_count(1)
+    await context.set_offline(False)
+    await page.goto(f"{clinic.base}/console")
+    await page.locator("nav summary").click()
+    await page.locator("nav details form button").click()
+    await expect(page.locator("#account")).to_be_visible()
+    assert clinic.recalls.tasks[3].notes[-1].endswith("明天再打")
+    assert [each for each in await kept(page) if not each.startswith("console-files")] == []
+    assert not any("recalls " in each for each in await kept(page))
+    await context.set_offline(True)
+    with pytest.raises(Exception, match="ERR_"):
+        await page.goto(f"{clinic.base}/console/recalls")
+
+
+async def test_a_session_that_was_ended_takes_the_list_with_it_and_notes_wait_for_their_author(
+    clinic, context
+):
+    page = await context.new_page()
+    await log_in(page, clinic)
+    await open_list(page, clinic)
+    await until_kept(page)
+    await context.set_offline(True)
+    await note(page, 2, "家里没有人")
+    await expect(page.locator(".queued")).to_have_count(1)
+    wang = clinic.ids["wang"]
+    await clinic_ends_sessions(clinic, wang)
+    await context.set_offline(False)
+    await expect(page.locator("#account")).to_be_visible()  # by itself
+    assert not any(each.startswith("console-kept") for each in await kept(page))
+    await log_in(page, clinic, "li", trusted=False)  # a colleague, who has nothing to do with it
+    await open_list(page, clinic)
+    await expect(page.locator(".queued")).to_have_count(0)
+    await page.locator("nav summary").click()
+    await page.locator("nav details form button").click()
+    await expect(page.locator("#account")).to_be_visible()
+    assert not any("家里没有人" in n for n in clinic.recalls.tasks[2].notes[-1:])
+    await log_in(page, clinic, trusted=False)  # without a tick it is sent all the same
+    await open_list(page, clinic)
+    await expect(page.locator("#recall-2 .notes")).to_contain_text("王护士: 家里没有人")
+    assert not any(each.startswith("console-queue") for each in await kept(page))
+
+
+async def test_what_was_done_meanwhile_is_said(clinic, context):
+    page = await context.new_page()
+    await log_in(page, clinic)
+    await open_list(page, clinic)
+    await until_kept(page)
+    await context.set_offline(True)
+    await note(page, 2, "没人接")
+    await expect(page.locator(".queued")).to_have_count(1)
+    del clinic.recalls.tasks[2]
+    await context.set_offline(False)
+    await page.evaluate("dispatchEvent(new Event('online'))")
+    await expect(page.locator(".queued button")).to_be_visible()
+    await page.locator(".queued button").click()
+    await expect(page.locator(".queued")).to_have_count(0)
+
+
+async def test_the_tick_and_the_notice_are_accessible(clinic, chromium, screenshots):
+    context = await chromium.new_context(viewport=PHONE, locale="zh-CN", bypass_csp=True)
+    page = await context.new_page()
+    await page.goto(f"{clinic.base}/console/login")
+    assert await accessibility_faults(page) == []
+    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    await page.screenshot(path=screenshots / "login-trusted.png", full_page=True)
+    await context.close()
+
+
+async def clinic_ends_sessions(clinic, staff_id: int) -> None:
+    await clinic.execute(staff_session.delete().where(staff_session.c.staff_id == staff_id))
