@@ -67,7 +67,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class _Thumb:
-    """A coarse look at a photo: every `step`-th pixel."""
+    """A coarse look at a photo: the mean of each block of `step` by `step` pixels."""
 
     lit: Mask
     coarse: Pixels
@@ -140,7 +140,8 @@ def cut_out(pixels: Pixels, field: Field) -> Pixels:
 def _thumb(pixels: Pixels) -> _Thumb:
     height, width = pixels.shape[:2]
     step = max(1, max(height, width) // _THUMB_PX)
-    coarse = pixels[::step, ::step]
+    # The mean, not every n-th pixel: the noise of a compression must not move the edge.
+    coarse = np.asarray(Image.fromarray(pixels).reduce(step))
     level = coarse.max(axis=2)
     corner = max(1, min(level.shape) // 16)
     corners = [
