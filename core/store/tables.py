@@ -195,6 +195,26 @@ photo = Table(
     Index("ix_photo_conversation", "conversation_id", "id"),
 )
 
+voice_note = Table(
+    "voice_note",
+    metadata,
+    # A recording that a patient sent, kept as it came.
+    Column("id", _Id, primary_key=True),
+    _in_conversation(),
+    Column("inbox_id", _Id, ForeignKey("inbox.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("blob", String(64), nullable=False),
+    # By the file's first bytes, never as claimed.
+    Column("mime", String(32), nullable=False),
+    # NULL = the file does not say.
+    Column("duration_ms", Integer),
+    # The messenger wrote down what was said: it stands in the message's text.
+    Column("transcribed", Boolean, nullable=False),
+    Column("received_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("inbox_id", "position"),
+    Index("ix_voice_note_conversation", "conversation_id", "id"),
+)
+
 consent = Table(
     "consent",
     metadata,
@@ -485,6 +505,23 @@ reading_review = Table(
     _one_of("eye", "eye", "OD", "OS"),
     CheckConstraint("dr_grade BETWEEN 0 AND 4", name="dr_grade"),
     Index("ix_reading_review_photo", "photo_id", "id"),
+)
+
+voice_hearing = Table(
+    "voice_hearing",
+    metadata,
+    # What somebody on the staff heard in a voice note; none is changed.
+    Column("id", _Id, primary_key=True),
+    Column("voice_id", _Id, ForeignKey("voice_note.id", ondelete="CASCADE"), nullable=False),
+    Column("staff_id", _Id, ForeignKey("staff.id"), nullable=False),
+    # Made with the form, so that a form posted twice is one note.
+    Column("form_id", String(36), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("words_sealed", LargeBinary, nullable=False),
+    # What triage made of these words, for staff.
+    Column("verdict_sealed", LargeBinary, nullable=False),
+    UniqueConstraint("form_id"),
+    Index("ix_voice_hearing_voice", "voice_id", "id"),
 )
 
 ilink_login = Table(
