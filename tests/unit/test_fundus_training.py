@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.fundus import manifest
+from models.fundus.evaluation import figures as measured
 from models.fundus.settings import PACKAGED_WEIGHTS
 from training.fundus import augment, calibration, figures, negatives
-from training.fundus.labels import FOLDS, INDEX, conflicting, folds, load, training_rows
+from training.fundus.labels import FOLDS, INDEX, conflicting, folds, load, may_go_on, training_rows
 
 HEADER = (
     "file,source,licence,split,is_fundus,quality,glaucoma,dr_grade,amd,pm,cataract,normal,other,"
@@ -140,18 +141,6 @@ def test_shipped_figures_hold_their_bars() -> None:
         assert figure("gate", "true positive rate", fundus) >= 0.97
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=40))
-def test_auc_is_the_share_of_ordered_pairs(pairs: list[tuple[float, bool]]) -> None:
-    score = np.array([s for s, _ in pairs])
-    truth = np.array([int(t) for _, t in pairs])
-    yes, no = score[truth == 1], score[truth == 0]
-    if not yes.size or not no.size:
-        assert math.isnan(figures.auc(score, truth))
-        return
-    wins = sum((a > b) + 0.5 * (a == b) for a in yes for b in no)
-    assert figures.auc(score, truth) == pytest.approx(wins / (yes.size * no.size))
-
-
 def test_platt_repairs_a_shifted_scale() -> None:
     rng = np.random.default_rng(2)
     true_logit = rng.normal(0, 2, 4000)
@@ -165,12 +154,19 @@ def test_platt_repairs_a_shifted_scale() -> None:
     )
 
 
-def test_kappa_and_rates() -> None:
+def test_training_measures_with_the_figures_of_the_product() -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.integers(0, 2, 90)
+    score = np.clip(rng.normal(0.4 + 0.2 * truth, 0.2), 0, 1)
+    groups = [str(n // 2) for n in range(90)]
+    assert figures.auc_figure(score, truth, groups) == measured.auc(score, truth, groups)
+    assert figures.auc(score, truth) == measured.auc(score, truth, groups).value
+    assert math.isnan(figures.auc(score, truth * 0))
+    assert figures.rate(score > 0.5) == measured.rate(int((score > 0.5).sum()), 90)
+    assert figures.ece(np.array([0.1, 0.1, 0.9]), np.array([0, 1, 1])) == pytest.approx(0.9 / 3)
     grades = np.array([0, 1, 2, 3, 4, 4])
     assert figures.quadratic_kappa(grades, grades) == pytest.approx(1)
     assert figures.quadratic_kappa(grades, grades[::-1]) < 0
-    share = figures.rate(np.array([True] * 9 + [False]))
-    assert share.low < share.value < share.high <= 1
 
 
 @given(st.integers(0, 2**31))
@@ -194,3 +190,16 @@ def test_a_sample_depends_on_its_number_alone(seed: int) -> None:
         assert a.shape == (64, 64, 3)
         assert np.isfinite(a.astype(float)).all()
         assert np.array_equal(a, b)
+
+
+def test_only_members_of_the_same_folds_go_on() -> None:
+    shipped, _ = manifest.load(PACKAGED_WEIGHTS)
+    rows = str(shipped.training["rows_sha256"])
+    may_go_on(shipped, rows_sha256=rows, folds=FOLDS)
+    with pytest.raises(ValueError, match="would leak"):
+        may_go_on(shipped, rows_sha256=rows, folds=FOLDS - 1)
+    with pytest.raises(ValueError, match="would leak"):
+        may_go_on(shipped, rows_sha256=rows[::-1], folds=FOLDS)
+    fewer = shipped.model_copy(update={"channels": shipped.channels[:-1]})
+    with pytest.raises(ValueError, match="other channels"):
+        may_go_on(fewer, rows_sha256=rows, folds=FOLDS)

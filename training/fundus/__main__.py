@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.fundus import samples
+from training.fundus import earlier, samples
 from training.fundus.labels import (
     Row,
     conflicting,
@@ -23,7 +23,7 @@ from training.fundus.labels import (
     load,
     training_rows,
 )
-from training.fundus.train import Plan, train
+from training.fundus.train import Plan, from_imagenet, train
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parents[1] / "models" / "fundus" / "weights"
@@ -47,13 +47,25 @@ def main() -> None:
     parser.add_argument(
         "--stop-at", type=int, help="end the training at this step, for want of time"
     )
+    parser.add_argument(
+        "--go-on-from",
+        type=Path,
+        metavar="WEIGHTS",
+        help="start from the members of these weights, not from ImageNet",
+    )
+    parser.add_argument("--seed", type=int, default=Plan().seed, help="of the samples")
+    parser.add_argument("--rate", type=float, default=Plan().rate, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps-small", type=int, default=Plan().steps_small)
     parser.add_argument("--steps-large", type=int, default=Plan().steps_large)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    plan = Plan(steps_small=given.steps_small, steps_large=given.steps_large)
-    init = given.init or next((given.data / "init").glob("*.tflite"))
+    plan = Plan(
+        seed=given.seed,
+        steps_small=given.steps_small,
+        steps_large=given.steps_large,
+        rate=given.rate,
+    )
     log = HERE / "log"
     log.mkdir(exist_ok=True)
 
@@ -70,11 +82,18 @@ def main() -> None:
         "dropped_conflicting": sorted(drop),
         "rows_sha256": data_sha256(given.data, rows),
     }
+    if given.go_on_from:
+        start, facts["went_on_from"] = earlier.start(
+            given.go_on_from, rows_sha256=facts["rows_sha256"], folds=len(facts["rows_by_fold"])
+        )
+    else:
+        init = given.init or next((given.data / "init").glob("*.tflite"))
+        start = from_imagenet(plan, init)
     (log / "data.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts, indent=1), flush=True)
     net = train(
         given.data,
-        init,
+        start,
         rows,
         numbers,
         plan,

@@ -14,7 +14,7 @@ from training.fundus.labels import CHANNELS, INDEX, Row
 from training.fundus.outoffold import CAMERA, CLEAN, DRAWING, PAIR, SCREEN, SPOILED, OutOfFold
 from training.fundus.train import Plan, member_logits
 
-VARIED = 1  # views of each picture with another camera simulated
+VARIED = 2  # views of each picture with another camera simulated
 SPOILED_SHARE = 3  # every third picture is also spoiled, shown on a screen and paired
 DRAWN = 90  # non-fundus pictures drawn with seeds of their own
 

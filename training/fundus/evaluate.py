@@ -16,11 +16,12 @@ import numpy as np
 from PIL import Image
 
 from models.fundus import field, intake, manifest
+from models.fundus.evaluation.figures import Figure, weighted_kappa
 from models.fundus.manifest import Manifest, Metric
 from models.fundus.network import Network
 from models.fundus.settings import PACKAGED_WEIGHTS
 from training.fundus import augment
-from training.fundus.figures import Figure, auc_figure, ece, quadratic_kappa, rate
+from training.fundus.figures import auc_figure, ece, rate
 from training.fundus.labels import Row, load
 
 Measured = dict[str, list[Metric]]
@@ -179,8 +180,8 @@ def _retinopathy(every: Answers) -> list[Metric]:
             out.append(_metric(f"auc {word}", name, area))
         given = np.array([loaded.dr_grades.grade(list(v)) for v in graded.logits.astype(float)])
         out.append(_metric("grade accuracy", name, rate(given == truth)))
-        kappa = quadratic_kappa(truth, given)
-        out.append(_plain("grade weighted kappa", name, len(truth), kappa))
+        kappa = weighted_kappa(truth, given, _groups(graded), classes=5)
+        out.append(_metric("grade weighted kappa", name, kappa))
     mexico = every.of("tvh-mx")
     known = mexico.where(r.dr_grade is not None or "NPDR" in r.note for r in mexico.rows)
     any_dr = np.array([int(r.dr_grade != 0) for r in known.rows])

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from models.fundus.manifest import Manifest
+
 # One output channel each. dr1-dr4: cumulative, "grade is at least n" on the ICDR scale.
 # pair: two fundus pictures in one, composed from training pictures.
 CHANNELS = (
@@ -178,3 +180,22 @@ def folds(rows: list[Row]) -> np.ndarray:
     ordered = sorted(worst, key=lambda g: (*worst[g], hashlib.sha256(g.encode()).hexdigest()))
     fold = {group: n % FOLDS for n, group in enumerate(ordered)}
     return np.array([fold[r.group] for r in rows])
+
+
+def may_go_on(earlier: Manifest, *, rows_sha256: str, folds: int) -> None:
+    """Refuse to go on from weights whose members saw other patients than this run's would.
+
+    Args:
+        earlier: of the weights.
+        rows_sha256: of the rows this run trains on.
+        folds: into which this run deals them.
+
+    Raises:
+        ValueError: other rows, folds or channels: answers would no longer be out of fold.
+    """
+    had = earlier.training
+    wanted = {"rows_sha256": rows_sha256, "folds": folds}
+    if wrong := {name: had.get(name) for name, value in wanted.items() if had.get(name) != value}:
+        raise ValueError(f"{earlier.label} was trained with other {wrong}: its folds would leak")
+    if earlier.channels != CHANNELS:
+        raise ValueError(f"{earlier.label} has other channels: {earlier.channels}")

@@ -14,8 +14,7 @@ eye doctor should look soon. **AI reference, not a diagnosis; not a medical devi
   ImageNet left them, shared; after them {members} members, trained side by side, whose answers are
   averaged. One linear layer on the mean of each member's last map, so the class-activation map is
   exact. It marks areas that influenced the score, not lesions.
-- Start: ImageNet weights of google-coral/test_data (Apache-2.0).
-- Licence of the weights: Apache-2.0 with the attributions below. Stored as float16.
+{start}- Licence of the weights: Apache-2.0 with the attributions below. Stored as float16.
 - Made by `make train` from seed {seed}, {steps} steps of {batch}, on a CPU; hash of the training
   rows {data}. No run on a GPU was made.
 
@@ -30,7 +29,8 @@ eye doctor should look soon. **AI reference, not a diagnosis; not a medical devi
 
 - The patients of the training and validation rows are dealt into {folds} folds. Member m never sees
   fold m, so its answers there are out of fold; the other folds, seen by every member, calibrate
-  nothing. Each left-out picture is shown as it is and with another camera simulated.
+  nothing. Each left-out picture is shown as it is and with another camera simulated; diseases are
+  calibrated on the latter alone, for nobody's camera is the one the weights learnt from.
 - These answers give the calibration (Platt scaling, equal weight for yes and no: the probability is
   the one at a prevalence of one half) and both thresholds. "Rule out": 95 % of yes lie above it.
   "Refer", for retinopathy and macular oedema: the widest margin over sensitivity 0.85 and
@@ -86,6 +86,18 @@ def _stopped(manifest: Manifest) -> str:
     )
 
 
+def _start(manifest: Manifest) -> str:
+    imagenet = "- Start: ImageNet weights of google-coral/test_data (Apache-2.0)"
+    if "earlier_version" not in manifest.training:
+        return f"{imagenet}.\n"
+    version, steps = manifest.training["earlier_version"], manifest.training["earlier_steps"]
+    return (
+        f"{imagenet}, then version {version}\n"
+        f"  ({steps} steps on the same rows): every member went on without the patients it had\n"
+        "  left out before (`--go-on-from`).\n"
+    )
+
+
 def _glaucoma(manifest: Manifest) -> str:
     head = manifest.named("glaucoma")
     area = {m.pictures: m.value for m in head.metrics if m.name == "auc"}
@@ -107,6 +119,7 @@ def model_card(manifest: Manifest) -> str:
             steps=manifest.training["steps"],
             batch=manifest.training["batch"],
             data=str(manifest.training["rows_sha256"])[:16],
+            start=_start(manifest),
             glaucoma=_glaucoma(manifest),
         ),
         "## Heads and figures\n\n95 % intervals; AUC by resampling patients, rates by Wilson.\n",

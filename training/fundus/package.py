@@ -20,7 +20,7 @@ from training.fundus.labels import CHANNELS, INDEX, Row, load
 from training.fundus.model_card import model_card
 from training.fundus.train import Plan
 
-NAME, VERSION, FILE = "oculichat-fundus", "0.2.0", "fundus.onnx"
+NAME, VERSION, FILE = "oculichat-fundus", "0.3.0", "fundus.onnx"
 # What a disease head must reach on a source it was not trained on to be told to anybody.
 SHOWN_FROM_AUC = 0.85
 
@@ -123,10 +123,17 @@ def package(
             "steps_planned": plan.steps,
             "batch": plan.batch,
             "rows_sha256": facts["rows_sha256"],
-        },
+        }
+        | _earlier(facts.get("went_on_from")),
     )
     _write(weights, manifest)
     print(evaluate.table({h.name: list(h.metrics) for h in heads}), flush=True)
+
+
+def _earlier(stood: dict[str, Any] | None) -> dict[str, str | int]:
+    if stood is None:
+        return {}
+    return {"earlier_version": stood["version"], "earlier_steps": stood["steps"]}
 
 
 def finish(weights: Path, folder: Path) -> None:

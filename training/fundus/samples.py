@@ -116,7 +116,7 @@ class Samples(Dataset[Sample]):
             if kind < SPOILED:
                 x = augment.spoil(rng, augment.colour(rng, place))
                 _mask(weight, *DISEASE, INDEX["screen"], INDEX["pair"])
-                weight[INDEX["gate"]] = 0.3  # some show nothing of a retina any more
+                weight[INDEX["gate"]] = 0.6  # some show nothing of a retina any more
                 target[INDEX["quality"]], weight[INDEX["quality"]] = 0.0, 1.0
             elif kind < SPOILED + PAIRED:
                 beside = augment.place(rng, self.pictures[other], size)

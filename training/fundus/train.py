@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,8 @@ class Plan:
     seed: int = 20261122
     members: int = 3
     batch: int = 24
-    steps_small: int = 650
-    steps_large: int = 300
+    steps_small: int = 1100
+    steps_large: int = 700
     small_px: int = 320
     large_px: int = 384
     rate: float = 3e-4
@@ -77,18 +78,30 @@ def _rate(plan: Plan, step: int) -> float:
     return plan.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-class _State:
-    """Everything a checkpoint holds."""
+Start = Callable[[FundusNet], object]
 
-    def __init__(self, plan: Plan, init: Path, device: torch.device) -> None:
-        self.plan, self.device = plan, device
-        torch.manual_seed(plan.seed)
-        self.net = FundusNet(len(CHANNELS), plan.members)
-        load_imagenet(self.net, init)
-        for number, member in enumerate(self.net.members):
+
+def from_imagenet(plan: Plan, init: Path) -> Start:
+    """Return a start that fills the convolutions from ImageNet and draws the last layers."""
+
+    def fill(net: FundusNet) -> None:
+        load_imagenet(net, init)
+        for number, member in enumerate(net.members):
             torch.manual_seed(plan.seed + number)
             torch.nn.init.normal_(member.head.weight, std=0.01)
             torch.nn.init.zeros_(member.head.bias)
+
+    return fill
+
+
+class _State:
+    """Everything a checkpoint holds."""
+
+    def __init__(self, plan: Plan, start: Start, device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        torch.manual_seed(plan.seed)
+        self.net = FundusNet(len(CHANNELS), plan.members)
+        start(self.net)
         self.net.to(device, memory_format=torch.channels_last)
         self.optimiser = torch.optim.AdamW(
             self.net.members.parameters(), plan.rate, weight_decay=plan.weight_decay
@@ -158,7 +171,7 @@ def device() -> torch.device:
 
 def train(
     folder: Path,
-    init: Path,
+    start: Start,
     rows: list[Row],
     folds: np.ndarray,
     plan: Plan,
@@ -171,7 +184,7 @@ def train(
 
     Args:
         folder: the labelled folder.
-        init: the ImageNet TFLite file.
+        start: fills a fresh network.
         rows: what to learn from.
         folds: the fold of each row.
         plan: sizes and steps.
@@ -180,7 +193,7 @@ def train(
         stop_at: end at this step, with the learning rate it has by then.
     """
     place = device()
-    state = _State(plan, init, place)
+    state = _State(plan, start, place)
     checkpoint = run / f"checkpoint-{plan.key}.pt"
     if checkpoint.exists():
         state.resume(checkpoint)
