@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Error, expect
+from playwright.async_api import expect
 
 from core.store.tables import staff_session
 from tests.fakes.recalls import some_recalls
@@ -17,6 +18,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 _KEPT = """async () => (await Promise.all((await caches.keys()).map(async (name) =>
     (await (await caches.open(name)).keys()).map((key) => name + " " + new URL(key.url).pathname)
 ))).flat().sort()"""
+
+
+_ALL_IS_KEPT = """async () => Boolean(navigator.serviceWorker.controller
+    && await caches.match('/console/recalls', {cacheName: 'console-kept'})
+    && (await (await caches.open('console-files')).keys()).length >= 4)"""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -50,28 +56,18 @@ async def open_list(page, clinic) -> None:
     await expect(page.locator("article")).not_to_have_count(0)
 
 
-async def open_list_offline(page, clinic) -> None:
-    """Open the list as a person would: what fails at the first tap is tapped again, once.
-
-    Chromium's emulated loss of the line now and then cuts the start of the worker too.
-    """
-    try:
-        await page.goto(f"{clinic.base}/console/recalls")
-    except Error:
-        await page.goto(f"{clinic.base}/console/recalls")
-
-
 async def kept(page) -> list[str]:
     return await page.evaluate(_KEPT)
 
 
 async def until_kept(page) -> None:
-    """Return once the worker holds everything, and holds this page."""
-    await page.wait_for_function(
-        """async () => navigator.serviceWorker.controller
-            && await caches.match('/console/recalls', {cacheName: 'console-kept'})
-            && (await (await caches.open('console-files')).keys()).length >= 4"""
-    )
+    """Return once the worker holds everything, and holds this page.
+
+    `wait_for_function` would not do: it takes the promise of an async function for a yes.
+    """
+    async with asyncio.timeout(30):
+        while not await page.evaluate(_ALL_IS_KEPT):  # noqa: ASYNC110 the browser has no event for it
+            await asyncio.sleep(0.02)
 
 
 async def note(page, task: int, words: str) -> None:
@@ -88,7 +84,7 @@ async def test_the_list_opens_without_a_line_and_notes_wait(clinic, context, scr
     assert watch.complaints == []
 
     await context.set_offline(True)
-    await open_list_offline(page, clinic)
+    await open_list(page, clinic)
     await expect(page.locator("article")).to_have_count(3)
     await expect(page.locator("#kept")).to_be_visible()
     await note(page, 2, "没人接")
