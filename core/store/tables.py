@@ -267,6 +267,25 @@ follow_up = Table(
     _one_of("basis", "basis", "finding", "triage", "consult", "staff", "patient"),
     Index("ix_follow_up_conversation", "conversation_id", "id"),
     Index("ix_follow_up_photo", "photo_id"),
+    # The staff's calendar: running plans by the day of the visit, booked or due.
+    Index(
+        "ix_follow_up_visit",
+        "visit_day",
+        sqlite_where=text("state = 'active'"),
+        postgresql_where=text("state = 'active'"),
+    ),
+    Index(
+        "ix_follow_up_due",
+        "due_day",
+        sqlite_where=text("state = 'active'"),
+        postgresql_where=text("state = 'active'"),
+    ),
+    Index(
+        "ix_follow_up_due_at",
+        "due_at_ms",
+        sqlite_where=text("state = 'active' AND due_day IS NULL"),
+        postgresql_where=text("state = 'active' AND due_day IS NULL"),
+    ),
 )
 
 reminder = Table(
@@ -418,6 +437,32 @@ chat_link = Table(
     Column("chat_id", String(64), primary_key=True),
     Column("link_id", String(64), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+)
+
+chat_guest = Table(
+    "chat_guest",
+    metadata,
+    # A browser that came into a web chat by its link: SHA-256 of the cookie, and which chat.
+    Column("token_hash", String(64), primary_key=True),
+    Column("chat_id", String(64), nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("seen_at_ms", BigInteger, nullable=False),
+    Index("ix_chat_guest_chat", "chat_id"),
+    Index("ix_chat_guest_seen", "seen_at_ms"),
+)
+
+clinic_phone = Table(
+    "clinic_phone",
+    metadata,
+    # A phone that may keep the list of calls for when there is no line: SHA-256 of its cookie.
+    Column("id", _Id, primary_key=True),
+    Column("token_hash", String(64), nullable=False),
+    Column("device", String(48), nullable=False, server_default=""),
+    Column("given_by", _Id, ForeignKey("staff.id"), nullable=False),
+    Column("given_at_ms", BigInteger, nullable=False),
+    Column("seen_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("token_hash"),
+    Index("ix_clinic_phone_given_by", "given_by"),
 )
 
 staff_form = Table(
@@ -624,4 +669,6 @@ IS_UNSENT = text("outbox.state IN ('pending', 'sending')")
 IS_OPEN_TASK = text("staff_task.state <> 'done'")
 IS_TO_ALERT = text("staff_task.alert_due_ms IS NOT NULL")
 IS_TO_COME = text("reminder.state = 'pending'")
+IS_RUNNING = text("follow_up.state = 'active'")
+IS_RUNNING_WITHOUT_DAY = text("follow_up.state = 'active' AND follow_up.due_day IS NULL")
 IS_GOING_ON = text("takeover.ended_at_ms IS NULL")
