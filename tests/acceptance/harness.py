@@ -12,9 +12,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
@@ -28,6 +29,7 @@ from core.store.inbox import InboxCounts, abandoned, count_inbox
 from core.store.keyring import load_or_create
 from tests.fakes.botapi import BotApi
 from tests.fakes.llm import FakeLlm, Script
+from tests.fakes.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "12345:test-token-of-the-acceptance-tests"
@@ -42,22 +44,6 @@ INNARDS = re.compile(r"Traceback|Error\b|Exception|SECRET-UPSTREAM|INTERNAL_|\bs
 def mark(number: int) -> str:
     """Return the token that a question carries and its answer repeats."""
     return f"T{number:06d}"
-
-
-async def until(
-    condition: Callable[[], object], timeout_s: float = 15.0, what: str = "the condition"
-) -> None:
-    """Wait until a condition holds.
-
-    Raises:
-        AssertionError: it did not in time.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            while not condition():  # noqa: ASYNC110 any condition, also one that no event tells
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"{what} did not hold within {timeout_s} s") from None
 
 
 @dataclass
@@ -117,7 +103,7 @@ class Service:
                 stderr=errors,
             )
 
-    async def start(self, timeout_s: float = 30.0) -> None:
+    async def start(self, timeout_s: float = PATIENCE_S) -> None:
         """Start the process and wait until `/readyz` says so."""
         await self.spawn()
         async with asyncio.timeout(timeout_s), aiohttp.ClientSession() as session:
@@ -148,13 +134,23 @@ class Service:
             self.process.kill()
         await self.process.wait()
 
-    async def stop(self, timeout_s: float = 30.0) -> int:
+    async def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """Ask the process to end and return its exit status."""
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(timeout_s):
             return await self.process.wait()
+
+    def unfinished(self) -> int:
+        """Count what has no ending yet while the service runs: to wait for, not to judge by."""
+        path = self.data / "oculichat.db"
+        with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
+            (count,) = database.execute(
+                "SELECT (SELECT count(*) FROM inbox WHERE state = 'pending')"
+                " + (SELECT count(*) FROM outbox WHERE state IN ('pending', 'sending'))"
+            ).fetchone()
+        return count
 
     # ---- the stopped service's own books ---------------------------------------------------
 
@@ -234,6 +230,14 @@ class World:
         """Return the tokens that came back, in the order they arrived."""
         return [m for call in self.replies(chat_id) for m in MARK.findall(call["text"])]
 
+    async def settled(self) -> None:
+        """Wait until every message was taken, handled and answered, and that was recorded."""
+
+        def is_settled() -> bool:
+            return not self.api.updates and self.service.unfinished() == 0
+
+        await until(is_settled, "every message handled and every reply recorded")
+
     async def stop(self) -> InboxCounts:
         """Stop the service and check that every message has exactly one ending."""
         assert await self.service.stop() == 0, self.service.log()
@@ -260,6 +264,7 @@ def settings_for(
         "TELEGRAM__MENU": "false",
         "LLM__BASE_URLS": ",".join(llm_urls),
         "LLM__MAX_IN_FLIGHT": "256",
+        "LLM__FIRST_TOKEN_TIMEOUT_S": "60",
         "CONSENT__REQUIRED": "false",
         "DIALOG__MERGE_WINDOW_MS": "0",
         "SERVER__PORT": "0",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import itertools
 import socket
@@ -15,7 +14,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.harness import INNARDS, ROOT, TOKEN, a_world, until
+from tests.acceptance.harness import INNARDS, ROOT, TOKEN, a_world
+from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,7 +59,7 @@ async def running(tmp_path_factory):
         "TELEGRAM__WEBHOOK_SECRET": WEBHOOK_SECRET,
     }
     async with a_world(tmp_path_factory.mktemp("bad"), **settings) as world:
-        await until(lambda: world.api.webhook.get("url"), what="the webhook")
+        await until(lambda: world.api.webhook.get("url"), "the webhook")
         yield world
         counts = await world.stop()
         assert counts.dead == 0
@@ -82,8 +82,8 @@ def chat() -> int:
 
 async def words_back(world, chat: int) -> str:
     """Return what the person reads; it is never our innards."""
-    await until(lambda: world.replies(chat), 30, "an answer")
-    await asyncio.sleep(0.1)
+    await until(lambda: world.replies(chat), "an answer")
+    await world.settled()
     text = "\n".join(call["text"] for call in world.replies(chat))
     assert not INNARDS.search(text), text
     return text
@@ -130,7 +130,7 @@ async def test_things_we_cannot_read_are_answered(world, chat):
     world.api.user_voice(chat)
     world.api.user_sticker(chat)
     world.api.user_location(chat)
-    await until(lambda: len(world.replies(chat)) == 3, what="three answers")
+    await until(lambda: len(world.replies(chat)) == 3, "three answers")
     assert all("文字和照片" in call["text"] for call in world.replies(chat))
 
 
@@ -238,7 +238,5 @@ async def test_web_chat_answers_nul_bytes_and_bad_photos(browser):
         shown = await page()
         return all(said in shown for said in ("没有传完整", "像素太多", "不是能打开的照片"))
 
-    async with asyncio.timeout(30):
-        while not await answered():  # noqa: ASYNC110 the page tells only who asks
-            await asyncio.sleep(0.1)
+    await until(answered, "three answers on the page")
     assert "Traceback" not in await page()

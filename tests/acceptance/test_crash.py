@@ -7,26 +7,31 @@ from collections import Counter
 
 import pytest
 
-from tests.acceptance.harness import ANSWER, a_world, mark, until
+from tests.acceptance.harness import ANSWER, a_world, mark
 from tests.fakes.llm import Script
+from tests.fakes.waiting import until
 
 USERS = range(1001, 1021)
 
 
 @pytest.mark.parametrize("how", ["kill -9", "SIGTERM"])
 async def test_twenty_in_flight_are_all_answered_once(tmp_path, how):
-    async with a_world(tmp_path, llm=Script(text=ANSWER, delay_s=2.0)) as world:
+    async with a_world(tmp_path, llm=Script(text=ANSWER)) as world:
+        world.llm.hold()
         for user in USERS:
             world.ask(user, user)
-        await until(lambda: world.llm.active == len(USERS), what="20 model calls in flight")
-        await asyncio.sleep(0.7)
+        await until(lambda: world.llm.active == len(USERS), "20 model calls in flight")
         if how == "SIGTERM":
-            assert await world.service.stop() == 0
+            stopping = asyncio.create_task(world.service.stop())
+            await asyncio.sleep(0.5)  # the stop waits for the turns under way
+            world.llm.release()
+            assert await stopping == 0
         else:
             await world.service.kill()
             assert world.answered() == []
+            world.llm.release()
         await world.service.start()
-        await until(lambda: len(set(world.answered())) == len(USERS), what="20 answers")
+        await until(lambda: len(set(world.answered())) == len(USERS), "20 answers")
         await asyncio.sleep(0.5)  # a second answer would come now
         await world.stop()
         assert Counter(world.answered()) == Counter(mark(user) for user in USERS)
@@ -37,11 +42,11 @@ async def test_a_crash_between_sending_and_noting_it_is_shown_to_staff_not_repea
     async with a_world(tmp_path, llm=Script(text=ANSWER)) as world:
         world.api.fault("hang", "sendMessage")
         world.ask(1001, 1)
-        await until(lambda: not world.api.faults, what="the send that hangs")
+        await until(lambda: not world.api.faults, "the send that hangs")
         await world.service.kill()
         await world.service.start()
         world.ask(1001, 2)
-        await until(lambda: world.answered() == [mark(2)], what="the next answer")
+        await until(lambda: world.answered() == [mark(2)], "the next answer")
         await world.stop()
         (unknown,) = world.service.said_in("unknown")
         assert mark(1) in unknown

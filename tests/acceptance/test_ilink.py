@@ -14,9 +14,10 @@ from pathlib import Path
 from adapters.wechat.ilink.logins import TOKEN, NewLogin, save_login
 from core.store.keyring import load_or_create
 from core.store.store import Store
-from tests.acceptance.harness import ANSWER, MARK, QUESTION, Service, environment, mark, until
+from tests.acceptance.harness import ANSWER, MARK, QUESTION, Service, environment, mark
 from tests.fakes.ilink import Ilink
 from tests.fakes.llm import FakeLlm, Script
+from tests.fakes.waiting import PATIENCE_S, until
 
 COMMAND = Path(sys.executable).with_name("oculichat")
 USERS = [f"o9cq80-{n}@im.wechat" for n in range(10)]
@@ -62,7 +63,7 @@ def _now_ms() -> int:
 @contextlib.asynccontextmanager
 async def a_world(folder: Path, script: Script) -> AsyncIterator[World]:
     async with Ilink.running(_now_ms) as wechat, FakeLlm(script) as llm:
-        wechat.hold_s = 2.0
+        wechat.hold_s = 1.0
         settings = {
             "DATA_DIR": "data",
             "WECHAT__ILINK__ENABLED": "true",
@@ -70,6 +71,7 @@ async def a_world(folder: Path, script: Script) -> AsyncIterator[World]:
             "WECHAT__ILINK__CDN_URL": f"{wechat.base}/c2c",
             "LLM__BASE_URLS": llm.url,
             "LLM__MAX_IN_FLIGHT": "64",
+            "LLM__FIRST_TOKEN_TIMEOUT_S": "60",
             "CONSENT__REQUIRED": "false",
             "DIALOG__MERGE_WINDOW_MS": "0",
             "SERVER__PORT": "0",
@@ -89,19 +91,19 @@ async def test_after_kill_9_the_poll_goes_on_and_everything_is_answered_once(tmp
         await world.connect(USERS)
         for n, user in enumerate(USERS):
             world.ask(user, n)
-        await until(lambda: world.all_answered() == 10, 30, "the first answers")
-        world.llm.script = Script(text=ANSWER, delay_s=3.0)
+        await until(lambda: world.all_answered() == 10, "the first answers")
+        world.llm.hold()
         for n, user in enumerate(USERS):
             world.ask(user, 100 + n)
-        await until(lambda: world.llm.active == 10, 30, "10 model calls in flight")
+        await until(lambda: world.llm.active == 10, "10 model calls in flight")
         await world.service.kill()
         assert world.all_answered() == 10
         for n, user in enumerate(USERS):
             world.ask(user, 200 + n)
         calls = len(world.wechat.calls)
-        world.llm.script = Script(text=ANSWER)
+        world.llm.release()
         await world.service.start()
-        await until(lambda: world.all_answered() >= 30, 40, "every answer")
+        await until(lambda: world.all_answered() >= 30, "every answer")
         await asyncio.sleep(0.5)  # a second answer would come now
         again = [b for m, b in world.wechat.calls[calls:] if m == "getupdates"]
         assert again[0]["get_updates_buf"], "not from the beginning"
@@ -129,11 +131,11 @@ async def test_logging_in_beside_the_running_service(tmp_path):
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        await until(lambda: world.wechat.scans, 30, "the QR code")
+        await until(lambda: world.wechat.scans, "the QR code")
         world.wechat.scan(USERS[0], digits="4711")
         assert login.stdin is not None
         login.stdin.write(b"0000\n4711\n")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             out, errors = await login.communicate()
         said = out.decode()
         assert login.returncode == 0, errors.decode()
@@ -142,7 +144,7 @@ async def test_logging_in_beside_the_running_service(tmp_path):
         assert "not right" in said
         assert "Connected" in said
         world.ask(USERS[0], 1)
-        await until(lambda: world.answered(USERS[0]) == [mark(1)], 20, "the answer")
+        await until(lambda: world.answered(USERS[0]) == [mark(1)], "the answer")
         listed = await _run(world, "wechat", "logins")
         (bot,) = [b for b in world.wechat.bots.values() if not b.stale]
         assert bot.bot_id in listed
@@ -150,10 +152,14 @@ async def test_logging_in_beside_the_running_service(tmp_path):
         assert USERS[0] not in listed
         assert "forgotten" in await _run(world, "wechat", "forget", bot.bot_id)
         assert "nobody" in await _run(world, "wechat", "logins")
-        await until(lambda: '"state": "ready"' in world.service.log(), what="a log")
-        polls = bot.polls
-        await asyncio.sleep(5)
-        assert bot.polls <= polls + 2, "a poll under way may end; no further ones begin"
+        await until(lambda: '"state": "ready"' in world.service.log(), "a log")
+
+        async def is_left_alone() -> bool:
+            polls = bot.polls
+            await asyncio.sleep(2 * world.wechat.hold_s)
+            return bot.polls == polls
+
+        await until(is_left_alone, "a poll under way may end; no further ones begin")
         for secret in world.wechat.bots:
             assert secret not in said + errors.decode() + world.service.log()
 
@@ -167,7 +173,7 @@ async def _run(world: World, *arguments: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         out, _ = await process.communicate()
     assert process.returncode == 0
     return out.decode()

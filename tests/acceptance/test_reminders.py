@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.acceptance.harness import ROOT, a_world, until
+from tests.acceptance.harness import ROOT, a_world
+from tests.fakes.waiting import until
 
 PHOTO = (ROOT / "tests/fixtures/fundus/idrid_grade4.jpg").read_bytes()
 CHAT = 1001
@@ -40,8 +41,8 @@ async def answer_until_a_plan_is_offered(world) -> None:
             (choice for end in wanted for choice in choices if choice[0].endswith(end)), choices[-1]
         )
         world.api.user_presses(CHAT, action, message_id)
-        await until(lambda said=said: len(world.replies(CHAT)) > said, 20, "the next question")
-        await asyncio.sleep(0.3)
+        await until(lambda said=said: len(world.replies(CHAT)) > said, "the next question")
+        await world.settled()
         if action == "v1:plan:agree":
             return
     raise AssertionError(f"no plan: {[c['text'] for c in world.replies(CHAT)]}")
@@ -63,7 +64,8 @@ async def planned(tmp_path, request):
     zone = a_zone_where_it_is(getattr(request, "param", 12))
     async with a_world(tmp_path, DIALOG__ZONE=zone) as world:
         world.api.user_photo(CHAT, PHOTO)
-        await until(lambda: buttons(world), 40, "the question behind the reading")
+        await until(lambda: buttons(world), "the question behind the reading")
+        await world.settled()
         await answer_until_a_plan_is_offered(world)
         yield world
 
@@ -73,7 +75,7 @@ async def test_a_reminder_due_while_the_service_was_dead_comes_once(planned):
     await planned.service.kill()
     let_time_pass(planned)
     await planned.service.start()
-    await until(lambda: len(planned.replies(CHAT)) > said, what="the reminder")
+    await until(lambda: len(planned.replies(CHAT)) > said, "the reminder")
     await asyncio.sleep(2.5)  # two more ticks
     (reminder,) = planned.replies(CHAT)[said:]
     assert "v1:remind:stop:" in str(reminder["params"]["reply_markup"])
@@ -86,8 +88,8 @@ async def test_a_reminder_is_not_sent_again_after_a_crash_behind_it(planned):
     await planned.service.kill()
     let_time_pass(planned)
     await planned.service.start()
-    await until(lambda: len(planned.replies(CHAT)) > said, what="the reminder")
-    await asyncio.sleep(0.3)
+    await until(lambda: len(planned.replies(CHAT)) > said, "the reminder")
+    await planned.settled()
     await planned.service.kill()
     await planned.service.start()
     await asyncio.sleep(2.5)
@@ -113,7 +115,8 @@ async def test_a_reminder_due_in_the_night_waits_for_the_morning(planned):
 async def test_after_stop_no_reminder_comes(planned):
     planned.api.user_text(CHAT, "/stop")
     said = len(planned.replies(CHAT))
-    await until(lambda: len(planned.replies(CHAT)) > said, what="the confirmation")
+    await until(lambda: len(planned.replies(CHAT)) > said, "the confirmation")
+    await planned.settled()
     await planned.service.kill()
     assert planned.service.query("SELECT id FROM reminder WHERE state = 'pending'") == []
     # Even one that slipped through, as after a restored backup, is kept back.

@@ -18,12 +18,12 @@ from tests.acceptance.harness import (
     World,
     a_world,
     environment,
-    until,
 )
 from tests.bench import fundus_figures
 from tests.bench.table import Figure
 from tests.fakes.botapi import BotApi
 from tests.fakes.llm import FakeLlm, Script
+from tests.fakes.waiting import until
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _WARM_UP = 60

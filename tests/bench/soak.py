@@ -14,11 +14,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.acceptance.harness import ANSWER, MARK, World, a_world, mark, until
+from tests.acceptance.harness import ANSWER, MARK, World, a_world, mark
 from tests.fakes.llm import Script
+from tests.fakes.waiting import until
 
 _FIRST_CHAT = 10_000
-_SILENCE_S = 15.0  # after which nothing more is expected
+_SILENCE_S = 60.0  # after which nothing more is expected
 _REDELIVERED = 0.05  # share of messages that come again under a new update id
 
 
@@ -95,7 +96,7 @@ async def _spawn(world: World) -> None:
     """Start the service and wait until it receives."""
     polls = world.api.poller
     await world.service.spawn()
-    await until(lambda: world.api.poller > polls, 60, "a process that polls")
+    await until(lambda: world.api.poller > polls, "a process that polls")
 
 
 async def _feed(world: World, chance: random.Random, messages: int, users: int, rate: float) -> int:

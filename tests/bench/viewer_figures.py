@@ -21,8 +21,8 @@ from tests.acceptance.harness import World, a_world
 from tests.bench.process_figures import cpu_ms, rss_mib
 from tests.bench.table import Figure
 
-_EMERGENCY = "我左眼突然看不见了"
-_WITHIN_S = 20.0
+EMERGENCY = "我左眼突然看不见了"
+_WITHIN_S = 60.0
 # A fresh process compiles the triage vocabulary in the background.
 _SETTLES_S = 6.0
 
@@ -124,7 +124,7 @@ async def viewed(world: World, count: int) -> Viewed:
         await asyncio.sleep(2)
         cpu_percent = (cpu_ms(world.service.pid) - busy) / 20
         said = time.monotonic()
-        world.api.user_text(1000, _EMERGENCY)
+        world.api.user_text(1000, EMERGENCY)
         async with asyncio.timeout(_WITHIN_S):
             await asyncio.gather(*(viewer.has_it.wait() for viewer in viewers))
         extra = rss_mib(world.service.pid) - before

@@ -43,6 +43,7 @@ from tests.conftest import ManualClock
 from tests.fakes.botapi import BotApi
 from tests.fakes.core_fakes import FakeConversations
 from tests.fakes.ilink import Ilink
+from tests.fakes.waiting import until
 from tests.fakes.wechat_api import WechatApi
 from tests.gateway.gateway import Gateway
 
@@ -155,9 +156,7 @@ async def _ilink(
         wechat.user_photo("alice", data, encrypt_query_param="nowhere")
         await channel.start()
         running = asyncio.create_task(channel.run(intake))
-        async with asyncio.timeout(10):
-            while len(intake.accepted) < 2:  # noqa: ASYNC110 nobody tells us
-                await asyncio.sleep(0.01)
+        await until(lambda: len(intake.accepted) == 2, "two messages taken")
         good, missing = (m.attachments[0] for m in intake.accepted)
         address = intake.accepted[0].address
         yield Bench(channel, address, lambda: wechat.texts("alice"), good, missing, data)
@@ -189,12 +188,9 @@ async def _wechaty(
     channel, intake = Watched(settings, blobs, SystemClock(), folder), FakeConversations()
     await channel.start()
     running = asyncio.create_task(channel.run(intake))
-    async with asyncio.timeout(20):
-        while not channel.health().ok:  # noqa: ASYNC110 nobody tells us
-            await asyncio.sleep(0.01)
-        await gateway.sends(who, data)
-        while not (mine := [m for m in intake.accepted if m.sender_id == who]):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: channel.health().ok, "the gateway connected")
+    await gateway.sends(who, data)
+    mine = await until(lambda: [m for m in intake.accepted if m.sender_id == who], "the picture")
     [photo] = mine[0].attachments
     missing = Attachment(AttachmentKind.PHOTO, "no-such-message")
     yield Bench(channel, mine[0].address, lambda: shown, photo, missing, data, lambda: files[-1])

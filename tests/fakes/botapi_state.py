@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fakes.waiting import until
+
 TOKEN = "4242:test-token-of-the-fake-bot-api"
 USERNAME = "oculi_test_bot"
 
@@ -195,11 +197,9 @@ class State:
             if chat == chat_id and message["from"]["is_bot"] and "document" in message
         ]
 
-    async def until(self, condition: Callable[[], object], timeout_s: float = 5.0) -> None:
-        """Wait for a condition on this state; raise TimeoutError when it never holds."""
-        async with asyncio.timeout(timeout_s):
-            while not condition():  # noqa: ASYNC110 any condition, also one that no event tells
-                await asyncio.sleep(0.002)
+    async def until(self, condition: Callable[[], object], what: str = "the condition") -> None:
+        """Wait for a condition on this state; see `tests.fakes.waiting`."""
+        await until(condition, what)
 
     # ---- parts ---------------------------------------------------------------------------
 

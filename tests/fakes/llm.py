@@ -135,6 +135,8 @@ class FakeLlm:
         self.most_active = 0
         self.bodies: deque[dict[str, Any]] = deque(maxlen=10_000)
         self._failed = 0
+        self._released = asyncio.Event()
+        self._released.set()
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else None
         self._runner: web.AppRunner | None = None
 
@@ -165,6 +167,14 @@ class FakeLlm:
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
         self.port = self._runner.addresses[0][1]
+
+    def hold(self) -> None:
+        """Take calls from now on, but answer none until `release`."""
+        self._released.clear()
+
+    def release(self) -> None:
+        """Answer what is held, and everything after it."""
+        self._released.set()
 
     async def stop(self) -> None:
         """Stop listening and drop what is open."""
@@ -251,6 +261,7 @@ class FakeLlm:
     async def _respond(
         self, request: web.Request, body: dict[str, Any], script: Script, fail: str | None
     ) -> web.StreamResponse:
+        await self._released.wait()
         if script.delay_s:
             await asyncio.sleep(script.delay_s)
         if fail in _HTTP_FAILURES:

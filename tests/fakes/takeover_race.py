@@ -46,7 +46,7 @@ async def race(world: World, *, tries: int, seed: int, desk: World | None = None
     for number in range(tries):
         chat = f"race-{number}"
         await world.write(chat, "你好")
-        await world.settle(10, *others)
+        await world.settle(*others)
         where = world.chat(chat)
 
         async def patient(chat: str = chat) -> None:
@@ -61,7 +61,7 @@ async def race(world: World, *, tries: int, seed: int, desk: World | None = None
             return taken.takeover_id
 
         _, takeover_id = await asyncio.gather(patient(), nurse())
-        await world.settle(10, *others)
+        await world.settle(*others)
         found.tries += 1
         said = world.transcript(where.conversation_id)
         began = next(s.id for s in said if s.turn_id.startswith("taken-"))
@@ -75,5 +75,5 @@ async def race(world: World, *, tries: int, seed: int, desk: World | None = None
         found.both += world.heard(chat).count(MODEL_SAYS) != ours
         done = await takeovers.hand_back(where, takeover_id, name="王护士")
         assert done.waiting == handed
-    await world.settle(10, *others)
+    await world.settle(*others)
     return found

@@ -29,6 +29,7 @@ from core.triage.engine import assess
 from core.turn.turn import TurnHandler, TurnSettings
 from migrations.schema import create
 from tests.fakes.core_fakes import FakeClock
+from tests.fakes.waiting import PATIENCE_S
 
 HERE = ("test", "me")
 MODEL_SAYS = "模型这样回答。"
@@ -126,9 +127,9 @@ class World:
             ]
         )
 
-    async def settle(self, timeout_s: float = 10, *others: World) -> None:
+    async def settle(self, *others: World) -> None:
         """Wait until every message has had its turn and every reply has left."""
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(PATIENCE_S):
             quiet = 0
             while quiet < 3:
                 busy = any(

@@ -25,6 +25,7 @@ from core.store.keyring import load_or_create
 from core.store.outbox import count_outbox
 from core.store.store import Store
 from migrations.schema import create
+from tests.fakes.waiting import until
 
 Behave = Callable[[TurnInput], Awaitable[str]]
 
@@ -81,10 +82,10 @@ class World:
             ]
         )
 
-    async def settle(self, timeout_s: float = 10) -> None:
-        async with asyncio.timeout(timeout_s):
-            while self.dispatcher.open_lanes or self.delivery.open_queues:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+    async def settle(self) -> None:
+        await until(
+            lambda: not self.dispatcher.open_lanes and not self.delivery.open_queues, "quiet"
+        )
 
     def heard(self, chat: str) -> list[str]:
         return [text for to, text in self.channel.sent if to == chat]
@@ -151,7 +152,7 @@ async def test_fifty_people_with_ten_messages_each_are_answered_in_order(tmp_pat
 
     async with world(tmp_path, slow) as w:
         await asyncio.gather(*(w.send(f"p{p}", *(f"{n}" for n in range(10))) for p in range(50)))
-        await w.settle(30)
+        await w.settle()
         for p in range(50):
             assert w.heard(f"p{p}") == [f"re {n}" for n in range(10)]
 
@@ -188,15 +189,14 @@ async def test_rapid_texts_become_one_turn(tmp_path: Path) -> None:
 async def test_a_red_flag_overtakes_a_slow_answer(tmp_path: Path) -> None:
     async def model(turn: TurnInput) -> str:
         if all("blind" not in m.what.text for m in turn.messages):  # type: ignore[union-attr]
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()  # it never answers
         return await _echo(turn)
 
     async with world(tmp_path, model) as w:
         await w.send("p", "a long question")
-        await asyncio.sleep(0.1)
-        async with asyncio.timeout(2):
-            await w.send("p", "suddenly blind", first=2)
-            await w.settle()
+        await until(lambda: w.turns, "the turn that waits for the model")
+        await w.send("p", "suddenly blind", first=2)
+        await w.settle()
         assert w.heard("p") == ["re a long question + suddenly blind"]
         assert w.turns == [["a long question"], ["a long question", "suddenly blind"]]
 
@@ -230,7 +230,7 @@ async def test_a_message_that_always_fails_is_given_up_with_a_notice(
 
     async with world(tmp_path, broken) as w:
         await w.send("p", "poison")
-        await w.settle(20)
+        await w.settle()
         assert w.heard("p") == ["given up"]
         accounts = await w.store.read(count_inbox, None)
         assert (accounts.pending, accounts.dead) == (0, 1)
@@ -243,7 +243,7 @@ async def test_what_a_dead_process_left_is_answered_by_the_next(tmp_path: Path) 
 
     async with world(tmp_path, hang, drain_s=0.05) as w:
         await w.send("p", "one", "two")
-        await asyncio.sleep(0.05)
+        await until(lambda: w.turns, "the first turn")
     async with world(tmp_path) as w:
         assert await w.dispatcher.claim_waiting() == 1
         await w.settle()
@@ -251,17 +251,23 @@ async def test_what_a_dead_process_left_is_answered_by_the_next(tmp_path: Path) 
 
 
 async def test_a_stop_lets_turns_and_sends_finish(tmp_path: Path) -> None:
-    async def brief(turn: TurnInput) -> str:
-        await asyncio.sleep(0.2)
+    released = asyncio.Event()
+
+    async def held(turn: TurnInput) -> str:
+        await released.wait()
         return await _echo(turn)
 
-    async with world(tmp_path, brief) as w:
+    async with world(tmp_path, held, drain_s=60) as w:
         for person in range(20):
             await w.send(f"p{person}", "hello")
-        await asyncio.sleep(0.05)  # every lane has begun
+        await until(lambda: len(w.turns) == 20, "every lane has begun")
         w.intake.close()
-        await w.dispatcher.stop()
-        await w.delivery.stop(drain_s=5)
+        stopping = asyncio.create_task(w.dispatcher.stop())
+        await asyncio.sleep(0.05)
+        assert not stopping.done(), "it waits for the turns"
+        released.set()
+        await stopping
+        await w.delivery.stop(drain_s=60)
         assert len(w.channel.sent) + (await _open(w)) == 20
         assert (await w.store.read(count_inbox, None)).pending == 0
 
@@ -379,9 +385,7 @@ async def test_two_replicas_share_the_work_and_keep_every_chats_order(
                 for lane in list(a.dispatcher._lanes.values()):
                     if lane.task is not None:
                         lane.task.cancel()
-        async with asyncio.timeout(30):
-            while len(a.channel.sent) < people * each:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until(lambda: len(a.channel.sent) >= people * each, "every answer")
         stop_b.set()
         await asyncio.gather(*beats)
         for p in range(people):

@@ -17,6 +17,7 @@ from core.agent.limits import Limits
 from core.message import Address, Inbound
 from core.ports import ChatEvent, ChatRequest, Completed
 from core.turn.model_answer import ModelAssistant
+from tests.fakes.waiting import PATIENCE_S
 
 SHORT, LONG, MEASURED = 20, 500, 40
 MOST = 1.2
@@ -65,7 +66,7 @@ async def test_turn_500_costs_what_turn_20_costs(tmp_path: Path) -> None:
         message = Inbound(address, f"m{n}", n, words, sent_at_ms=0)
         started = time.process_time()
         await service.intake.accept([message])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             await service.settle()
         return time.process_time() - started
 

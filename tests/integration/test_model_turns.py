@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import json
 import re
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from core.store.inbox import count_inbox
 from core.store.tables import follow_up, staff_task
 from tests.fakes.botapi import BotApi
 from tests.fakes.llm import FakeLlm, Script
+from tests.fakes.waiting import PATIENCE_S
 
 PHOTO = Path(__file__).parents[1] / "fixtures" / "fundus" / "idrid_grade2.jpg"
 
@@ -43,7 +43,7 @@ class Talk:
         before = len(self._lines)
         message = inbound(json.dumps(line), next(self._numbers), as_json=True)
         await self.service.intake.accept([message])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             await self.service.settle()
         return [json.loads(reply) for reply in self._lines[before:]]
 
@@ -114,9 +114,7 @@ async def test_an_unsafe_answer_never_reaches_the_person(tmp_path: Path) -> None
 async def test_when_the_model_fails_the_consult_takes_over(tmp_path: Path, failure: str) -> None:
     script = Script(text="半句话", fail=failure)
     async with FakeLlm(script) as llm, a_talk(tmp_path, llm) as talk:
-        started = time.monotonic()
         replies = await talk(text="我妈有糖尿病，最近看东西有点模糊")
-        assert time.monotonic() - started < 10
         assert [r["kind"] for r in replies] == ["notice", "question"]
         said = json.dumps(replies, ensure_ascii=False)
         for raw in ("500", "error", "Traceback", "半句话", "context length"):
@@ -125,12 +123,10 @@ async def test_when_the_model_fails_the_consult_takes_over(tmp_path: Path, failu
         assert accounts.outcomes == {"answered": 1}
 
 
-async def test_a_silent_model_is_given_up_within_ten_seconds(tmp_path: Path) -> None:
+async def test_a_silent_model_is_given_up(tmp_path: Path) -> None:
     script = Script(text="半句话", fail="hang", fail_after=0)
-    async with FakeLlm(script) as llm, a_talk(tmp_path, llm) as talk:
-        started = time.monotonic()
+    async with FakeLlm(script) as llm, a_talk(tmp_path, llm, first_token_timeout_s=2) as talk:
         replies = await talk(text="我妈有糖尿病，最近看东西有点模糊")
-        assert time.monotonic() - started < 10
         assert replies[0]["kind"] == "notice"
 
 
@@ -162,7 +158,7 @@ async def test_a_growing_answer_is_shown_and_then_sent_once(tmp_path: Path) -> N
         service = Service(settings)
         await service.start()
         api.user_text(7, "眼睛累了应该怎么办才好呢，有什么办法？")
-        await api.until(lambda: api.texts(7), timeout_s=15)
+        await api.until(lambda: api.texts(7))
         await service.stop()
         drafts = [c["params"]["text"] for c in api.accepted("sendMessageDraft", 7)]
         assert len(drafts) >= 2

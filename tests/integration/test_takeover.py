@@ -17,6 +17,7 @@ from core.turn.state import from_json
 from migrations.schema import create
 from tests.fakes.takeover_race import race
 from tests.fakes.takeover_world import SlowAssistant, World, world
+from tests.fakes.waiting import until
 
 NURSE = {"staff_id": 1, "name": "王护士"}
 FORM = "0" * 31
@@ -336,14 +337,12 @@ async def test_the_patients_own_buttons_and_commands_still_work(tmp_path: Path) 
 
 
 async def test_a_model_at_work_is_abandoned(tmp_path: Path) -> None:
-    assistant = SlowAssistant(30)
+    assistant = SlowAssistant(3600)
     async with world(tmp_path, assistant=assistant) as w:
         await w.write("p", "我想了解一下飞蚊症的常见原因")
-        while not assistant.asked:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-        async with asyncio.timeout(3):
-            await taken(w)
-            await w.settle()
+        await until(lambda: assistant.asked, "the model at work")
+        await taken(w)
+        await w.settle()
         said = w.transcript(w.chat("p").conversation_id)
         assert [(s.author, s.kind) for s in said] == [("service", "notice"), ("patient", "message")]
         assert w.outcomes(w.chat("p").conversation_id) == {"m1": "handed"}

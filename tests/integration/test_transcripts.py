@@ -22,17 +22,18 @@ from typing import Any, Protocol
 import aiohttp
 import pytest
 import yaml
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from adapters.terminal.channel import TerminalChannel, inbound
 from adapters.wechat.ilink.logins import TOKEN, NewLogin, save_login
 from bot.service import Service
 from bot.settings import Settings
 from core.store.inbox import count_inbox
-from core.store.tables import staff_task
+from core.store.tables import staff_task, transcript
 from tests.conftest import ManualClock
 from tests.fakes.botapi import BotApi
 from tests.fakes.ilink import Ilink
+from tests.fakes.waiting import PATIENCE_S
 from tests.fakes.wechat_api import AES_KEY, Answer, Phone, WechatApi
 from tests.gateway.gateway import Gateway
 
@@ -187,7 +188,7 @@ class OnWechaty:
     async def _stored(self, sending: Awaitable[str]) -> None:
         before = self._service.intake.counts.accepted
         await sending
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while self._service.intake.counts.accepted == before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -283,7 +284,8 @@ def numbered_choices(text: str) -> tuple[tuple[str, str], ...]:
 class OnWebChat:
     types = False
 
-    def __init__(self, base: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, service: Service, base: str, session: aiohttp.ClientSession) -> None:
+        self._service = service
         self._base = base
         self._session = session
 
@@ -313,14 +315,17 @@ class OnWebChat:
         await self._post("/chat/photos", photo=photo.read_bytes())
 
     async def heard(self) -> list[Heard]:
-        async with self._session.get(f"{self._base}/chat/stream?after=0") as stream:
-            body = b""
-            try:
-                async with asyncio.timeout(0.4):
-                    async for chunk in stream.content.iter_any():
-                        body += chunk
-            except TimeoutError:
-                pass
+        newest = await self._service.store.read(
+            lambda c, _: c.execute(select(func.max(transcript.c.id))).scalar(), None
+        )
+        body = b""
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            self._session.get(f"{self._base}/chat/stream?after=0") as stream,
+        ):
+            while newest is not None and f"id: {newest}\n".encode() not in body:
+                body += await stream.content.readline()
+            body += await stream.content.readline() + b"\n"  # the event's last field
         found: list[Heard] = []
         for block in body.decode().split("\n\n"):
             data = re.search(r"^data: (.*)$", block, re.MULTILINE)
@@ -384,7 +389,7 @@ async def _conversation(
         values["wechat"] = {"wechaty": gateway.settings}
         service = Service(Settings(**values), clock=clock)
         await service.start()
-        async with asyncio.timeout(20):  # what is written before a stream is open is lost
+        async with asyncio.timeout(PATIENCE_S):  # what is written before a stream is open is lost
             while not all(c.health().ok for c in service.connected):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         try:
@@ -430,13 +435,13 @@ async def _conversation(
         else:
             async with session.get(f"{base}/chat") as page:
                 assert page.status == 200
-            yield service, OnWebChat(base, session)
+            yield service, OnWebChat(service, base, session)
         await service.stop()
 
 
 async def _settled(service: Service, accepted: int) -> None:
     """Wait until every message that was sent is in, handled and delivered."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while service.intake.counts.accepted < accepted:  # noqa: ASYNC110 nobody tells us
             await asyncio.sleep(0.01)
         await service.settle()

@@ -99,7 +99,7 @@ QUESTION = (ChatMessage("system", "简短回答。"), ChatMessage("user", "眼�
 
 def settings_of(scenario: Scenario, url: str) -> LlmSettings:
     """Return the client's settings; patience is short, so that silence does not take long."""
-    quick = {"first_token_timeout_s": 5.0, "total_timeout_s": 20.0, "probe_interval_s": 60}
+    quick = {"first_token_timeout_s": 60.0, "total_timeout_s": 90.0, "probe_interval_s": 60}
     return LlmSettings(base_urls=(url,), **{**quick, **scenario.settings})
 
 

@@ -19,6 +19,7 @@ from adapters.http.server import HttpServer
 from core.errors import TransientError
 from core.store.tables import staff_session
 from core.urgency import Urgency
+from tests.fakes.waiting import PATIENCE_S, until
 from tests.integration.console.conftest import CHEAP, a_task, form_token, logged_in
 
 
@@ -66,7 +67,7 @@ async def viewing(live, browser, language: str = "zh-Hans"):
 
         async def following() -> tuple[str, dict]:
             event = ""
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 async for line in answer.content:
                     name, _, value = line.decode().rstrip("\n").partition(": ")
                     if name == "event":
@@ -114,14 +115,17 @@ async def test_a_stream_ends_with_its_login(clinic, live, nurse):
         assert answer.status == 401
 
 
+async def _seen_now(clinic) -> bool:
+    (session,) = await clinic.sessions()
+    return session["seen_at_ms"] == clinic.clock.ms
+
+
 async def test_watching_keeps_a_login_alive(clinic, live, nurse):
     async with viewing(live, nurse) as following:
         await following()
         for _ in range(4):
             clinic.clock.ms += 20 * 60_000
-            await asyncio.sleep(0.3)
-        (session,) = await clinic.sessions()
-        assert session["seen_at_ms"] == clinic.clock.ms
+            await until(lambda: _seen_now(clinic), "the login renewed")
         clinic.clock.ms += 12 * 3_600_000  # but not for ever
         events = [(await following())[0]]
         while events[-1] == "tasks":  # the clock moved: the list was looked at afresh
@@ -145,7 +149,10 @@ async def test_a_store_that_is_away_is_said_and_comes_back(clinic, live, nurse, 
 async def test_nobody_watching_means_no_look(clinic, live, nurse):
     async with viewing(live, nurse) as following:
         await following()
-    await asyncio.sleep(0.3)
-    looks = clinic.worklist.looks
-    await asyncio.sleep(0.2)
-    assert clinic.worklist.looks == looks
+
+    async def rests() -> bool:
+        looks = clinic.worklist.looks
+        await asyncio.sleep(0.2)  # ten looks, were somebody there
+        return clinic.worklist.looks == looks
+
+    await until(rests, "no look any more")

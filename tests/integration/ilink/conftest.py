@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,7 @@ from migrations.schema import create
 from tests.conftest import ManualClock
 from tests.fakes.core_fakes import FakeConversations
 from tests.fakes.ilink import Bot, Ilink
-
-
-async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
-    """Wait until a condition holds; the test's own line shows which one did not."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 any condition
-            await asyncio.sleep(0.01)
+from tests.fakes.waiting import until
 
 
 @dataclass
@@ -99,7 +93,7 @@ async def wechat(clock: ManualClock) -> AsyncIterator[Ilink]:
 async def clinic(
     wechat: Ilink, store: Store, tmp_path: Path, clock: ManualClock, keys: Keyring
 ) -> AsyncIterator[Clinic]:
-    settings = IlinkSettings.model_validate(wechat.settings(request_timeout_s=2))
+    settings = IlinkSettings.model_validate(wechat.settings(request_timeout_s=30))
     blobs = BlobStore(tmp_path / "blobs", keys)
     channel = IlinkChannel(settings, store, blobs, clock)
     await channel.start()

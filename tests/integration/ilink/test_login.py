@@ -13,7 +13,8 @@ from adapters.wechat.ilink.logins import Login, all_logins
 from core.store.store import Store
 from tests.conftest import ManualClock
 from tests.fakes.ilink import Ilink
-from tests.integration.ilink.conftest import Clinic, until
+from tests.fakes.waiting import until
+from tests.integration.ilink.conftest import Clinic
 
 
 class Shown:

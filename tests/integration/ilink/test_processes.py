@@ -19,7 +19,7 @@ from migrations.schema import create
 from tests.conftest import ManualClock
 from tests.fakes.core_fakes import FakeConversations
 from tests.fakes.ilink import Ilink
-from tests.integration.ilink.conftest import until
+from tests.fakes.waiting import until
 
 
 @pytest.mark.parametrize("empty_database", ["postgresql"], indirect=True)

@@ -13,7 +13,8 @@ from adapters.wechat.ilink.logins import all_logins
 from core.errors import PatientError, TransientError
 from core.message import AttachmentKind
 from tests.fakes.ilink import aes_ecb
-from tests.integration.ilink.conftest import Clinic, until
+from tests.fakes.waiting import until
+from tests.integration.ilink.conftest import Clinic
 
 
 async def test_a_text_comes_in_with_its_ids_as_strings(clinic: Clinic) -> None:

@@ -12,7 +12,8 @@ from adapters.wechat.ilink import channel as channel_module
 from adapters.wechat.ilink.logins import Context, context_of
 from core.errors import SendRefused, SendUnknown, Throttled, TransientError, Unreachable
 from core.reply import Image, Reply, say
-from tests.integration.ilink.conftest import Clinic, until
+from tests.fakes.waiting import until
+from tests.integration.ilink.conftest import Clinic
 
 ALICE = "alice@im.wechat"
 HOUR_S = 3600

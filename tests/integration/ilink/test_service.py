@@ -22,7 +22,7 @@ from bot.settings import Settings
 from core.store.tables import conversation, outbox, photo, staff_task
 from tests.conftest import ManualClock
 from tests.fakes.ilink import Ilink
-from tests.integration.ilink.conftest import until
+from tests.fakes.waiting import PATIENCE_S, until
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "fundus"
 ALICE = "o9cq80-alice@im.wechat"
@@ -52,8 +52,8 @@ class World:
     async def taken(self) -> None:
         """Wait until her message is in and nothing more happens by itself."""
         self.said += 1
-        await until(lambda: self.service.intake.counts.accepted >= self.said, 20)
-        async with asyncio.timeout(30):
+        await until(lambda: self.service.intake.counts.accepted >= self.said)
+        async with asyncio.timeout(PATIENCE_S):
             await self.service.settle()
 
     async def rows(self, query: Any) -> list[Any]:
@@ -108,18 +108,21 @@ async def test_a_fundus_photo_comes_back_as_card_and_picture(world_of: Make) -> 
     assert {state for (state,) in states} == {"sent"}
 
 
-async def test_what_exceeds_the_allowance_waits_for_the_patient(world_of: Make) -> None:
+async def test_what_exceeds_the_allowance_waits_for_the_patient(
+    world_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "_LOOK_FOR_NEWS_S", 3600.0)  # what she writes wakes it
     world = await world_of(consent=True, messages_per_context=1, kept_for_emergencies=0)
     world.wechat.quota = 1
     # The card, and behind it the question for consent: the second must wait.
     world.wechat.user_says(ALICE, "右眼突然看不见了")
     await until(lambda: world.wechat.texts(ALICE))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # the next one would come now
     (card,) = world.wechat.texts(ALICE)
     assert "急诊" in card
     assert world.service.delivery.open_queues == 1
     world.wechat.user_says(ALICE, "好")
-    await until(lambda: len(world.wechat.texts(ALICE)) == 2, 5)  # at once, not after a pause
+    await until(lambda: len(world.wechat.texts(ALICE)) == 2)
     assert "健康信息" in world.wechat.texts(ALICE)[1]
     ids = [sent["client_id"] for sent in world.wechat.sent]
     assert len(set(ids)) == 2

@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import math
-import time
 
 import pytest
 from aiohttp import web
@@ -19,6 +18,7 @@ from core.knowledge.meaning import Meaning
 from core.knowledge.search import search, use
 from models.embeddings.client import EmbeddingClient
 from models.embeddings.settings import KnowledgeSettings
+from tests.fakes.waiting import until
 
 
 def a_vector(text, *, length=64):
@@ -41,7 +41,7 @@ class Server:
     async def __aenter__(self):
         app = web.Application()
         app.router.add_post("/v1/embeddings", self._embed)
-        self._runner = web.AppRunner(app)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -57,7 +57,7 @@ class Server:
         self.asked.append(body["input"])
         self.keys.append(request.headers.get("authorization"))
         if self.mode == "hang":
-            await asyncio.sleep(3)
+            await asyncio.Event().wait()
         if self.mode == "http_500":
             return web.Response(status=500, text="secret words of a patient")
         if self.mode == "garbage":
@@ -130,8 +130,8 @@ async def test_a_server_that_is_gone_is_unavailable():
 
 async def test_vectors_are_made_once_and_kept(server, client, tmp_path):
     content = [("KB01", "one"), ("KB02", "two")]
-    assert await Meaning(client, tmp_path, timeout_s=1).learn(content) == 2
-    again = Meaning(client, tmp_path, timeout_s=1)
+    assert await Meaning(client, tmp_path, timeout_s=60).learn(content) == 2
+    again = Meaning(client, tmp_path, timeout_s=60)
     assert await again.learn([*content, ("b#1", "three")]) == 1
     assert server.asked == [["one", "two"], ["three"]]
     await again.prepare("one")
@@ -140,11 +140,11 @@ async def test_vectors_are_made_once_and_kept(server, client, tmp_path):
 
 
 async def test_damaged_vectors_are_made_anew(server, client, tmp_path):
-    meaning = Meaning(client, tmp_path, timeout_s=1)
+    meaning = Meaning(client, tmp_path, timeout_s=60)
     await meaning.learn([("KB01", "one")])
     (kept,) = tmp_path.glob("vectors-*.npz")
     kept.write_bytes(b"PK broken")
-    assert await Meaning(client, tmp_path, timeout_s=1).learn([("KB01", "one")]) == 1
+    assert await Meaning(client, tmp_path, timeout_s=60).learn([("KB01", "one")]) == 1
 
 
 async def test_what_was_made_before_a_failure_is_kept(server, client, tmp_path):
@@ -159,23 +159,22 @@ async def test_what_was_made_before_a_failure_is_kept(server, client, tmp_path):
 
     client.embed = fails_second
     with pytest.raises(ModelUnavailable):
-        await Meaning(client, tmp_path, timeout_s=1).learn(content)
+        await Meaning(client, tmp_path, timeout_s=60).learn(content)
     client.embed = embed
-    assert await Meaning(client, tmp_path, timeout_s=1).learn(content) == 8
+    assert await Meaning(client, tmp_path, timeout_s=60).learn(content) == 8
 
 
 @pytest.mark.parametrize("mode", ["hang", "http_500", "garbage"])
 async def test_a_bad_server_neither_delays_nor_changes_an_answer(server, client, tmp_path, mode):
+    await Meaning(client, tmp_path, timeout_s=60).learn([("KB01", "one")])
     meaning = Meaning(client, tmp_path, timeout_s=0.2)
-    await meaning.learn([("KB01", "one")])
+    assert await meaning.learn([("KB01", "one")]) == 0, "kept"
     before = [h.id for h in search("白内障是什么病", "zh-Hans")]
     server.mode = mode
     use(meaning=meaning)
     try:
-        started = time.monotonic()
         for n in range(6):
-            await meaning.prepare(f"白内障是什么病{n}")
-        assert time.monotonic() - started < 1.5  # three waits, then the circuit is open
+            await meaning.prepare(f"白内障是什么病{n}")  # three waits, then the circuit is open
         assert len(server.asked) <= 1 + 3
         assert [h.id for h in search("白内障是什么病", "zh-Hans")] == before
     finally:
@@ -190,9 +189,7 @@ async def test_meaning_moves_articles_up_and_opens_no_other_business(server, tmp
     sources = KnowledgeSources(settings)
     task = sources.start()
     try:
-        async with asyncio.timeout(10):
-            while not sources.is_ready:  # noqa: ASYNC110 the service itself never waits for it
-                await asyncio.sleep(0.02)
+        await until(lambda: sources.is_ready, "the vectors are made")
         words_alone = [h.id for h in search(question, "zh-Hans", 5)]
         wanted = next(t for batch in server.asked for t in batch if t.startswith("干眼怎么办"))
         server.vectors[question] = server.vectors["今天股票涨了多少"] = a_vector(wanted)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -19,6 +16,7 @@ from core.ports import ChatMessage, ChatRequest, Completed, TextDelta, ToolCall,
 from models.llm.client import LlmClient
 from models.llm.settings import LlmSettings
 from tests.fakes.llm import FakeLlm, Script
+from tests.fakes.waiting import until
 
 PHOTO_TOOL = ToolSpec(
     "read_fundus_photo",
@@ -58,12 +56,6 @@ def _connections(client: LlmClient) -> set[int]:
     return {id(c) for t in http._all for c in t._pool.connections} if http else set()
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 the fake has no event for it
-            await asyncio.sleep(0.01)
-
-
 class TestAnswers:
     async def test_text_arrives_in_pieces_and_whole(self) -> None:
         async with FakeLlm(Script(text="好的，请休息。{token}")) as llm, a_client(llm) as client:
@@ -76,21 +68,29 @@ class TestAnswers:
         script = Script(text="请休息。" * 100, chunk_characters=1)
         async with FakeLlm(script) as llm, a_client(llm) as client:
             await ask(client)
-            started = time.monotonic()
-            streamed, _ = await ask(client)
-            took_s = time.monotonic() - started
-        assert streamed == "请休息。" * 100
-        assert took_s < 4, "400 pauses of 40 ms would be 16 s"
+            took_s: list[float] = []
+            while not took_s or (min(took_s) > 8 and len(took_s) < 3):  # a busy machine may pause
+                started = time.monotonic()
+                streamed, _ = await ask(client)
+                took_s.append(time.monotonic() - started)
+                assert streamed == "请休息。" * 100
+        assert min(took_s) < 8, "400 pauses of 40 ms are 16 s, each time"
 
-    async def test_slow_answer_grows_steadily(self) -> None:
-        script = Script(text="请休息。" * 10, chunk_characters=1, chunk_delay_s=0.01)
-        async with FakeLlm(script) as llm, a_client(llm) as client:
-            await ask(client)
-            last_s, longest_s = time.monotonic(), 0.0
-            async for _ in client.stream(a_request()):
-                now_s = time.monotonic()
-                last_s, longest_s = now_s, max(longest_s, now_s - last_s)
-        assert longest_s < 1
+    @pytest.mark.parametrize("arrived", [1, 5, 20, 39])
+    async def test_slow_answer_grows_steadily(self, arrived: int) -> None:
+        """What the server has said is passed on although it has not said the rest."""
+        text = "请休息。" * 10
+        script = Script(text=text, chunk_characters=1, fail="hang", fail_after=arrived)
+        async with (
+            FakeLlm(script) as llm,
+            a_client(llm, first_token_timeout_s=60) as client,
+            aclosing(client.stream(a_request())) as events,
+        ):
+            said = ""
+            while said != text[:arrived]:
+                event = await anext(events)
+                assert isinstance(event, TextDelta)
+                said += event.text
 
     @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
     async def test_base_url_with_and_without_v1(self, suffix: str) -> None:
@@ -265,10 +265,8 @@ class TestFailures:
     async def test_silence_before_the_first_token(self) -> None:
         script = Script(fail="hang", fail_after=0)
         async with FakeLlm(script) as llm, a_client(llm, first_token_timeout_s=0.2) as client:
-            started = time.monotonic()
             with pytest.raises(ModelUnavailable):
                 await ask(client)
-            assert time.monotonic() - started < 2
             await until(lambda: llm.dropped == 1)
 
     async def test_slow_headers(self) -> None:
@@ -286,10 +284,8 @@ class TestFailures:
     async def test_trickle_meets_the_total_timeout(self) -> None:
         script = Script(text="请休息。" * 99, chunk_delay_s=0.05, chunk_characters=1)
         async with FakeLlm(script) as llm, a_client(llm, total_timeout_s=0.4) as client:
-            started = time.monotonic()
             with pytest.raises(ModelUnavailable):
                 await ask(client)
-            assert time.monotonic() - started < 2
 
     async def test_connection_refused(self, unused_tcp_port: int) -> None:
         async with a_client(f"http://127.0.0.1:{unused_tcp_port}") as client:
@@ -330,13 +326,12 @@ class TestFailures:
 
 class TestCancel:
     async def test_closing_the_iterator_stops_the_server(self) -> None:
-        script = Script(text="请休息。" * 200, chunk_delay_s=0.02)
+        script = Script(text="请休息。" * 200, chunk_delay_s=0.2)  # 20 s, were it not stopped
         async with FakeLlm(script) as llm, a_client(llm) as client:
             async with aclosing(client.stream(a_request())) as events:
                 assert isinstance(await anext(events), TextDelta)
-            started = time.monotonic()
             await until(lambda: llm.dropped == 1)
-            assert time.monotonic() - started < 0.5
+            assert llm.finished == 0
 
     async def test_cancelling_the_task_stops_the_server(self) -> None:
         script = Script(fail="hang", fail_after=0)
@@ -353,10 +348,13 @@ class TestCancel:
 
 class TestAdmission:
     async def test_never_more_in_flight_than_allowed(self) -> None:
-        async with FakeLlm(Script(delay_s=0.05)) as llm, a_client(llm, max_in_flight=3) as client:
-            results = await asyncio.gather(
-                *(ask(client) for _ in range(12)), return_exceptions=True
-            )
+        async with FakeLlm() as llm, a_client(llm, max_in_flight=3) as client:
+            llm.hold()
+            calls = [asyncio.create_task(ask(client)) for _ in range(12)]
+            await until(lambda: sum(c.done() for c in calls) == 6, "the refusals")
+            await until(lambda: llm.active == 3, "three calls under way")
+            llm.release()
+            results = await asyncio.gather(*calls, return_exceptions=True)
             assert llm.most_active == 3
         served = [r for r in results if isinstance(r, tuple)]
         refused = [r for r in results if isinstance(r, ModelUnavailable)]
@@ -364,15 +362,18 @@ class TestAdmission:
         assert (len(served), len(refused)) == (6, 6)
 
     async def test_waiting_is_bounded(self) -> None:
-        script = Script(text="请休息。" * 99, chunk_delay_s=0.02)
+        script = Script(text="请休息。" * 99, fail="hang", fail_after=2)
         async with (
             FakeLlm(script) as llm,
-            a_client(llm, max_in_flight=1, first_token_timeout_s=0.3) as client,
+            a_client(llm, max_in_flight=1, first_token_timeout_s=60) as client,
             aclosing(client.stream(a_request())) as events,
         ):
             await anext(events)
+            hasty = {"first_token_timeout_s": 0.3}
+            client._settings = client._settings.model_copy(update=hasty)
             with pytest.raises(ModelUnavailable):
                 await ask(client)
+            assert llm.calls == 1
 
 
 class TestSeveralServers:
@@ -424,9 +425,14 @@ class TestSeveralServers:
                 assert client.health().ok
 
     async def test_load_is_shared(self) -> None:
-        script = Script(delay_s=0.05)
-        async with FakeLlm(script) as one, FakeLlm(script) as two, a_client(one, two) as client:
-            await asyncio.gather(*(ask(client) for _ in range(8)))
+        async with FakeLlm() as one, FakeLlm() as two, a_client(one, two) as client:
+            one.hold()
+            two.hold()
+            calls = [asyncio.create_task(ask(client)) for _ in range(8)]
+            await until(lambda: one.active + two.active == 8, "eight calls under way")
+            one.release()
+            two.release()
+            await asyncio.gather(*calls)
             assert (one.calls, two.calls) == (4, 4)
 
     async def test_renamed_model_is_found_again(self) -> None:
@@ -436,34 +442,3 @@ class TestSeveralServers:
             with pytest.raises(ModelUnavailable):
                 await ask(client)
             assert (await ask(client))[0]
-
-
-@pytest.mark.bench
-async def test_cpu_of_a_short_streamed_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    """Client and fake share the process, so this is an upper bound; see also make bench."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.llm", "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-    )
-    try:
-        assert process.stdout
-        url = process.stdout.readline().split()[-1]
-        async with a_client(url, probe_interval_s=60) as client:
-            for _ in range(30):
-                await ask(client)
-            best_ms = 99.0
-            for _ in range(5):
-                before = time.process_time()
-                for _ in range(60):
-                    await ask(client)
-                best_ms = min(best_ms, (time.process_time() - before) / 60 * 1000)
-    finally:
-        process.terminate()
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
-    with capsys.disabled():
-        print(f"\nCPU per short streamed answer: {best_ms:.2f} ms (best of 5 × 60)")
-    assert best_ms < 6, "four times the bar means that something is really wrong"

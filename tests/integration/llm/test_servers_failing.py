@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
@@ -17,10 +16,11 @@ import structlog
 
 from core.errors import ModelUnavailable
 from core.ports import ChatMessage, ChatRequest, Completed, TextDelta
-from models.llm import health
+from models.llm import health, servers
 from models.llm.client import LlmClient
 from models.llm.settings import LlmSettings
 from tests.fakes.llm import FakeLlm, Script
+from tests.fakes.waiting import until
 
 PATIENTS = [f"patient-{n}" for n in range(8)]
 
@@ -28,7 +28,7 @@ PATIENTS = [f"patient-{n}" for n in range(8)]
 @asynccontextmanager
 async def a_client(*servers: FakeLlm | str, **settings: Any) -> AsyncIterator[LlmClient]:
     urls = [s if isinstance(s, str) else s.url for s in servers]
-    client = LlmClient(LlmSettings(base_urls=urls, **settings))
+    client = LlmClient(LlmSettings(base_urls=urls, **{"connect_timeout_s": 60, **settings}))
     await client.start()
     try:
         yield client
@@ -46,12 +46,6 @@ async def ask(client: LlmClient, affinity: str = "") -> str:
     return events[-1].text
 
 
-async def until(condition: Callable[[], bool], within_s: float = 5) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 the fake has no event for it
-            await asyncio.sleep(0.01)
-
-
 def state(client: LlmClient, number: int) -> str:
     return client.servers.state(client.servers.all[number])
 
@@ -60,7 +54,7 @@ def state(client: LlmClient, number: int) -> str:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let suspicion and probes take tenths of seconds instead of seconds."""
     monkeypatch.setattr(health, "_PATIENCE_S", 0.1)
-    monkeypatch.setattr(health, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(health, "_TIMEOUT_S", 1.0)
     monkeypatch.setattr(health, "_AWAY_INTERVAL_S", 0.1)
 
 
@@ -177,13 +171,12 @@ class TestBeforeTheFirstByte:
     @pytest.mark.usefixtures("hasty")
     async def test_a_server_that_freezes_gives_its_waiting_call_away(self) -> None:
         with a_server_process() as (process, frozen):
-            async with FakeLlm() as good, a_client(frozen, good, first_token_timeout_s=5) as client:
+            never = {"first_token_timeout_s": 300, "total_timeout_s": 300}
+            async with FakeLlm() as good, a_client(frozen, good, **never) as client:
                 await until(lambda: {state(client, 0), state(client, 1)} == {"usable"})
                 process.send_signal(signal.SIGSTOP)
-                started = time.monotonic()
                 # Without a patient: the least busy, so one of these calls meets the frozen server.
                 answers = await asyncio.gather(*(ask(client) for _ in PATIENTS))
-                assert time.monotonic() - started < 3
                 assert all(answers)
                 assert good.calls == len(answers)
                 assert state(client, 0) == "unreachable"
@@ -203,10 +196,8 @@ class TestBeforeTheFirstByte:
         hanging = Script(fail="hang", fail_after=0)
         async with FakeLlm(hanging) as one, FakeLlm(hanging) as two:
             async with a_client(one, two, first_token_timeout_s=0.3) as client:
-                started = time.monotonic()
                 with pytest.raises(ModelUnavailable, match="first_token_timeout"):
                     await ask(client, "a")
-                assert time.monotonic() - started < 1
             assert one.calls + two.calls == 1, "the patient has waited enough"
 
     async def test_a_slow_server_is_waited_for(self) -> None:
@@ -221,7 +212,7 @@ class TestAfterTheFirstByte:
     async def test_an_answer_that_breaks_off_is_never_repeated(self, fail: str) -> None:
         bad = Script(text="请休息。" * 9, fail=fail, fail_after=2)
         async with FakeLlm(bad) as one, FakeLlm(bad) as two:
-            async with a_client(one, two, first_token_timeout_s=0.3) as client:
+            async with a_client(one, two, first_token_timeout_s=2) as client:
                 events = client.stream(ChatRequest([ChatMessage("user", "痛")]))
                 assert isinstance(await anext(events), TextDelta)
                 with pytest.raises(ModelUnavailable):
@@ -252,9 +243,14 @@ class TestPatients:
             await one.stop()
 
     async def test_a_crowd_is_shared_out(self) -> None:
-        script = Script(delay_s=0.1)
-        async with FakeLlm(script) as one, FakeLlm(script) as two, a_client(one, two) as client:
-            await asyncio.gather(*(ask(client, "the same patient") for _ in range(16)))
+        async with FakeLlm() as one, FakeLlm() as two, a_client(one, two) as client:
+            one.hold()
+            two.hold()
+            calls = [asyncio.create_task(ask(client, "the same patient")) for _ in range(16)]
+            await until(lambda: one.active + two.active == 16, "16 calls under way")
+            one.release()
+            two.release()
+            await asyncio.gather(*calls)
             assert max(one.most_active, two.most_active) <= 1.25 * 17 / 2
             assert one.calls + two.calls == 16
 
@@ -268,16 +264,23 @@ class TestPatients:
             assert {b["model"] for b in two.bodies} == {"internlm3"}
 
     async def test_admission_counts_over_all_servers(self) -> None:
-        script = Script(delay_s=0.1)
-        async with FakeLlm(script) as one, FakeLlm(script) as two:
-            async with a_client(one, two, max_in_flight=4) as client:
-                most = 0
+        async with FakeLlm() as one, FakeLlm() as two:
+            async with a_client(one, two, max_in_flight=4, first_token_timeout_s=60) as client:
+                one.hold()
+                two.hold()
                 calls = [asyncio.create_task(ask(client, p)) for p in PATIENTS]
+                await until(lambda: one.active + two.active == 4, "four calls under way")
+                for _ in range(20):  # a fifth would come now
+                    await asyncio.sleep(0.01)
+                    assert one.active + two.active == 4
+                one.release()
+                two.release()
+                most = 0
                 while not all(c.done() for c in calls):
                     most = max(most, one.active + two.active)
-                    await asyncio.sleep(0.005)
+                    await asyncio.sleep(0)
                 assert [c.exception() for c in calls] == [None] * len(calls)
-            assert most == 4
+            assert most <= 4
 
 
 class TestDrain:
@@ -290,7 +293,7 @@ class TestDrain:
             assert (one.calls, two.calls) == (0, len(PATIENTS))
 
     async def test_what_runs_on_a_server_that_becomes_unhealthy_finishes(self) -> None:
-        slow = Script(text="请休息。" * 12, chunk_characters=4, chunk_delay_s=0.05)
+        slow = Script(text="请休息。" * 12, chunk_characters=4, chunk_delay_s=0.1)
         async with FakeLlm(slow) as one, FakeLlm() as two:
             async with a_client(one, two, probe_interval_s=0.05) as client:
                 patient = next(
@@ -308,7 +311,10 @@ class TestDrain:
                 assert rest[-1].text == "请休息。" * 12
             assert (one.calls, two.calls) == (1, 1)
 
-    async def test_a_server_that_says_503_is_left_alone(self) -> None:
+    async def test_a_server_that_says_503_is_left_alone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(servers, "_REFUSED_S", 3600.0)
         async with FakeLlm(Script(fail="http_503")) as one, FakeLlm() as two:
             async with a_client(one, two) as client:
                 for patient in PATIENTS * 2:

@@ -89,8 +89,8 @@ def settings_for(api: BotApi, **changes: object) -> TelegramSettings:
         "token": TOKEN,
         "base_url": api.base_url,
         "base_file_url": api.base_file_url,
-        "request_timeout_s": 0.5,
-        "connect_timeout_s": 0.4,
+        "request_timeout_s": 60,
+        "connect_timeout_s": 60,
         "menu": False,
         "chat_burst": 10,
     }
@@ -118,6 +118,11 @@ def a_channel(api: BotApi, intake: MemoryIntake) -> Opener:
             await channel.stop()
 
     return opened
+
+
+def impatient(channel: TelegramChannel) -> None:
+    """Make its next calls wait half a second, for tests of a Telegram that answers nothing."""
+    channel._request._request_timeout_s = 0.5
 
 
 @pytest.fixture

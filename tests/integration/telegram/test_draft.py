@@ -12,6 +12,8 @@ from core.errors import Throttled
 from core.message import Address
 from core.reply import say
 from tests.fakes.botapi import BotApi
+from tests.fakes.waiting import PATIENCE_S, until
+from tests.integration.telegram.conftest import impatient
 
 CHAT = Address("telegram", "4242", "1001")
 LONG = "请不要揉眼睛，" * 20
@@ -25,7 +27,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def shown(api: BotApi, draft, text: str, method: str, times: int) -> None:
     """Show a text again until Telegram has had `times` calls of `method`."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(api.accepted(method)) < times:
             await draft.show(text)
             await asyncio.sleep(0.005)
@@ -95,7 +97,7 @@ async def test_during_a_pause_nothing_is_drawn(api: BotApi, channel, drafts):
     await asyncio.sleep(0.03)
     await draft.show("a")
     await api.until(lambda: not api.faults)
-    await asyncio.sleep(0.05)
+    await until(lambda: channel._pace.pause_s(CHAT.chat_id) > 0, "the pause")
     asked = api.requests
     for n in range(5):
         await draft.show("b" * 100 * (n + 2))
@@ -109,6 +111,9 @@ async def test_during_a_pause_nothing_is_drawn(api: BotApi, channel, drafts):
 @pytest.mark.parametrize("kind", ["502", "hang", "cut", "blocked", "unauthorized", "garbage"])
 async def test_no_failure_reaches_the_turn(api: BotApi, channel, kind):
     api.fault(kind, times=2)
+    patience_s = channel._request._request_timeout_s
+    if kind == "hang":
+        impatient(channel)
     draft = channel.draft(CHAT)
     for n in range(1, 4):
         await draft.show("a" * 100 * n)
@@ -116,6 +121,7 @@ async def test_no_failure_reaches_the_turn(api: BotApi, channel, kind):
     await draft.close()
     await draft.show("after the end")
     api.faults.clear()
+    channel._request._request_timeout_s = patience_s
     await channel.send(CHAT, say("answer", "whole"), key="1.1")
     assert api.texts()[-1] == "whole"
 

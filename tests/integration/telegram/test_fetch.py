@@ -11,6 +11,7 @@ from core.message import Attachment, AttachmentKind
 from core.texts import text
 from tests.fakes.botapi import BotApi
 from tests.fakes.botapi_methods import METHODS
+from tests.integration.telegram.conftest import impatient
 
 MIB = 1024 * 1024
 
@@ -79,8 +80,12 @@ async def test_a_file_that_vanishes_between_the_two_calls(api, channel, photo, m
 )
 async def test_what_passes_by_itself(api, channel, photo, kind, method):
     api.fault(kind, method)
+    patience_s = channel._request._request_timeout_s
+    if kind == "hang":
+        impatient(channel)
     with pytest.raises(TransientError):
         await channel.fetch(photo, limit_bytes=MIB)
+    channel._request._request_timeout_s = patience_s
     assert await channel.fetch(photo, limit_bytes=MIB)
 
 

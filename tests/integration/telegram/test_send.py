@@ -21,6 +21,7 @@ from core.message import Address
 from core.reply import Bold, Button, Image, Link, Paragraph, Reply, Text, paragraph, say
 from core.split import split
 from tests.fakes.botapi import BotApi
+from tests.integration.telegram.conftest import impatient
 
 CHAT = Address("telegram", "4242", "1001")
 
@@ -68,6 +69,8 @@ async def test_each_failure_has_its_meaning(
     api: BotApi, channel: TelegramChannel, fault: dict, raised: type, facts: dict
 ):
     api.fault(method="sendMessage", **fault)
+    if fault["kind"] == "hang":
+        impatient(channel)
     with pytest.raises(OculiChatError) as caught:
         await channel.send(CHAT, say("answer", "你好"), key="1.1")
     assert type(caught.value) is raised
@@ -109,7 +112,7 @@ async def test_no_connection_in_time(api: BotApi, a_channel):
             one.setblocking(False)
             one.connect_ex(full.getsockname())
         address = f"http://127.0.0.1:{full.getsockname()[1]}/bot"
-        async with a_channel(base_url=address, request_timeout_s=5) as channel:
+        async with a_channel(base_url=address, connect_timeout_s=0.4) as channel:
             with pytest.raises(Unreachable) as caught:
                 await channel.send(CHAT, say("answer", "a"), key="1.1")
         # aiohttp's own error names the address, and so the token.

@@ -44,7 +44,7 @@ async def _book(api: BotApi) -> str:
     ):
         before = len(api.texts(PATIENT))
         say()
-        await api.until(lambda before=before: len(api.texts(PATIENT)) > before, 15)
+        await api.until(lambda before=before: len(api.texts(PATIENT)) > before)
     return "\n".join(api.texts(PATIENT))
 
 

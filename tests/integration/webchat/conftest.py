@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from core.reply import Reply
 from models.fundus.reader import OnnxFundusReader
 from models.fundus.settings import FundusSettings
 from tests.fakes.core_fakes import FakeBlobs, FakeClock, FakeConversations
+from tests.fakes.waiting import until
 
 
 @dataclass
@@ -38,9 +38,7 @@ class Site:
 
     async def watched(self) -> None:
         """Return once a page listens."""
-        async with asyncio.timeout(5):
-            while not self.chat.viewers:  # noqa: ASYNC110 the page tells nobody but the channel
-                await asyncio.sleep(0.005)
+        await until(lambda: self.chat.viewers, "a page that listens")
 
     async def say(self, to: Address, reply: Reply) -> None:
         item = self.conversations.say(to, reply)

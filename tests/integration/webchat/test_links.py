@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from sqlalchemy import Connection, select
 
 from adapters.http.server import HttpServer
 from adapters.webchat.channel import WebChat
@@ -15,6 +16,7 @@ from adapters.webchat.links import StoredLinks
 from adapters.webchat.settings import WebChatSettings
 from core.store.keyring import load_or_create
 from core.store.store import Store
+from core.store.tables import chat_guest
 from migrations.schema import create
 from tests.fakes.core_fakes import FakeBlobs, FakeClock, FakeConversations
 from tests.integration.webchat.conftest import Site
@@ -95,6 +97,85 @@ async def test_a_link_ends_by_a_new_one_by_hand_and_by_itself(site, browser, str
     assert await status(third) == 404
 
 
+async def status_of(browser: aiohttp.ClientSession, path: str) -> int:
+    async with browser.get(path, allow_redirects=False) as answer:
+        return answer.status
+
+
+async def text_of(browser: aiohttp.ClientSession) -> str:
+    async with browser.get("/chat") as page:
+        return await page.text()
+
+
+async def come_in(site: Site, path: str) -> aiohttp.ClientSession:
+    jar = aiohttp.CookieJar(unsafe=True)
+    session = aiohttp.ClientSession(site.base, cookie_jar=jar)
+    async with session.post(f"/chat/{path}", data={}) as page:
+        assert page.url.path == "/chat"
+    return session
+
+
+async def test_taking_the_link_back_logs_out_who_came_in_by_it(site, browser, store):
+    async with browser.post("/chat/messages", data={"text": "我右眼模糊"}) as page:
+        assert page.status == 200
+    first, second = [await come_in(site, await link_of(browser)) for _ in range(2)]
+    async with first, second:
+        for guest in (first, second):  # the second link ended the first, and nobody's visit
+            assert "我右眼模糊" in await text_of(guest)
+        async with browser.get("/chat/link") as page:
+            assert "其他浏览器：2 个" in await page.text()
+        async with first.get("/chat/stream") as stream:
+            assert (await stream.content.readline()).startswith(b"retry")
+            async with browser.post("/chat/link/end") as page:
+                assert "其他浏览器" not in await page.text()
+            rest = await stream.content.read()  # ends by itself
+            assert b"event: over" in rest
+        async with second.post("/chat/messages", data={"text": "还在吗"}) as answer:
+            assert answer.status == 401
+        async with second.get("/chat/stream") as stream:
+            assert b"event: over" in await stream.content.read()
+        async with second.get("/chat") as page:
+            text = await page.text()
+            assert "已被收回" in text
+            assert "我右眼模糊" not in text
+            assert page.headers["Clear-Site-Data"] == '"cache"'
+        async with second.get("/chat") as page:  # a conversation of its own from now on
+            assert "已被收回" not in await page.text()
+            assert "Clear-Site-Data" not in page.headers
+        assert "我右眼模糊" in await text_of(browser)
+
+
+async def test_a_guest_who_takes_the_link_back_stays(site, browser):
+    path = await link_of(browser)
+    guest, other = await come_in(site, path), await come_in(site, path)
+    async with guest, other:
+        async with guest.post("/chat/link/end") as page:
+            assert page.status == 200
+        assert await status_of(guest, "/chat/link") == 200
+        assert await status_of(other, "/chat/link") == 401
+        assert await status_of(browser, "/chat/link") == 200
+        again = await come_in(site, await link_of(guest))  # a guest's link opens the same chat
+        async with again:
+            assert await status_of(again, "/chat/link") == 200
+
+
+async def test_a_guest_who_stays_away_as_long_as_a_link_lasts_is_forgotten(site, browser, store):
+    guest = await come_in(site, await link_of(browser))
+    async with guest:
+        for _ in range(3):  # who comes back stays
+            site.clock.ms += 100 * _DAY_MS
+            assert await status_of(guest, "/chat/link") == 200
+        site.clock.ms += 180 * _DAY_MS
+        assert await status_of(guest, "/chat/link") == 401
+        async with await come_in(site, await link_of(browser)) as new:
+            assert await status_of(new, "/chat/link") == 200
+        assert len(await store.read(_guests, None)) == 1
+
+
+def _guests(connection: Connection, _argument: None) -> list[str]:
+    return list(connection.execute(select(chat_guest.c.token_hash)).scalars())
+
+
 async def test_nothing_else_opens_anything(site, browser, stranger, store):
     path = await link_of(browser)
     secret = path.partition("/")[2]
@@ -123,9 +204,12 @@ async def test_tries_are_counted(site, stranger):
 
 
 async def test_the_database_holds_no_link(site, browser, store, tmp_path: Path):
-    secret = (await link_of(browser)).partition("/")[2]
+    path = await link_of(browser)
+    secret = path.partition("/")[2]
     (cookie,) = [c.value for c in browser.cookie_jar if "oc_chat" in c.key]
+    async with await come_in(site, path) as guest:
+        (guests,) = [c.value for c in guest.cookie_jar if "oc_chat" in c.key]
     store.close()
     content = b"".join(p.read_bytes() for p in tmp_path.glob("links.db*"))
-    for word in (secret, secret[40:80], cookie):
+    for word in (secret, secret[40:80], cookie, guests, guests[2:]):
         assert word.encode() not in content

@@ -19,6 +19,7 @@ from core.reply import Document, Image, Paragraph, Reply, Text, say
 from models.fundus.reader import OnnxFundusReader
 from models.fundus.settings import FundusSettings
 from tests.fakes.core_fakes import FakeBlobs, FakeConversations
+from tests.fakes.waiting import PATIENCE_S
 from tests.integration.webchat.test_posts import JPEG, SCRIPT, photo_form
 
 
@@ -287,7 +288,7 @@ async def test_odd_requests_get_an_answer_and_no_server_error(site, request_byte
     reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
     writer.write(request_bytes)
     writer.write_eof()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         status_line = await reader.readline()
     writer.close()
     assert not status_line.startswith(b"HTTP/1.1 5")

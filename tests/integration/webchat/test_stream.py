@@ -12,6 +12,7 @@ from adapters.http.server import HttpServer
 from adapters.http.sse import EventStream
 from adapters.webchat.rooms import MAX_VIEWERS_PER_CHAT
 from core.reply import say
+from tests.fakes.waiting import PATIENCE_S
 from tests.integration.webchat.test_posts import SCRIPT
 
 
@@ -29,7 +30,7 @@ class Reader:
         self._answer = answer
 
     async def next(self) -> Event:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 fields: dict[str, str] = {}
                 while line := (await self._answer.content.readline()).decode().rstrip("\n"):
@@ -118,7 +119,7 @@ async def test_who_left_is_forgotten_at_the_next_word(site, browser):
     answer = await browser.get("/chat/stream", params={"after": "1"})
     await site.watched()
     answer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while site.chat.viewers:
             await site.say(site.address, say("answer", "x"))
             await asyncio.sleep(0.01)
@@ -153,7 +154,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off():
     await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
     writer.write(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await ended.wait()
         with contextlib.suppress(ConnectionError):
             while await reader.read(1_000_000):
@@ -165,7 +166,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off():
 async def test_stopping_the_server_ends_the_streams(site, browser):
     async with browser.get("/chat/stream") as answer:
         await site.watched()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             await site.server.stop()
         assert await answer.content.read() is not None
     assert site.chat.viewers == 0

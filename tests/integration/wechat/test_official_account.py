@@ -27,6 +27,7 @@ from core.store.outbox import OutboxRow
 from core.store.tables import channel_link, conversation, outbox, staff_task, transcript
 from core.triage.engine import warm_up
 from tests.conftest import ManualClock
+from tests.fakes.waiting import PATIENCE_S, until
 from tests.fakes.wechat_api import AES_KEY, APP_ID, Phone, WechatApi
 
 
@@ -58,9 +59,8 @@ def a_phone(api: WechatApi, service: Service, **more: Any) -> Phone:
 
 
 async def settled(service: Service, accepted: int) -> None:
-    async with asyncio.timeout(20):
-        while service.intake.counts.accepted < accepted:  # noqa: ASYNC110 nobody tells us
-            await asyncio.sleep(0.01)
+    await until(lambda: service.intake.counts.accepted >= accepted, "the message is in")
+    async with asyncio.timeout(PATIENCE_S):
         await service.settle()
 
 
@@ -73,7 +73,6 @@ async def test_a_message_is_taken_at_once_and_answered_by_push(
         phone = a_phone(api, service, mode=mode, form=form, deliver_times=3)
         answer = await phone.text("/help")
         assert (answer.status, answer.text) == (200, "success")
-        assert answer.took_s < 4
         await settled(service, 1)
         assert len(api.texts(phone.open_id)) == 1
         assert service.intake.counts.accepted == 1
@@ -156,19 +155,15 @@ async def test_the_quota_holds_and_the_rest_comes_when_the_person_writes(tmp_pat
         await settled(service, 1)
         channel = service.connected[0]
         await say_to(service, phone, [f"part {n}" for n in range(7)])
-        async with asyncio.timeout(10):
-            while len(api.texts(phone.open_id)) < 5:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        await asyncio.sleep(0.3)
+        await until(lambda: len(api.texts(phone.open_id)) == 5, "five messages went out")
+        await asyncio.sleep(0.3)  # a sixth would come now
         texts = api.texts(phone.open_id)
         assert [t.split("\n")[0] for t in texts[1:]] == [f"part {n}" for n in range(4)]
         assert "继续" in texts[-1], "the last one that may go says that more waits"
         assert all("继续" not in t for t in texts[1:-1])
         answer = await phone.text("继续")
         assert answer.text == "success"
-        async with asyncio.timeout(10):
-            while len(api.texts(phone.open_id)) < 8:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until(lambda: len(api.texts(phone.open_id)) == 8, "the rest went out")
         await service.settle()
         assert api.texts(phone.open_id)[5:] == ["part 4", "part 5", "part 6"]
         assert service.intake.counts.accepted == 1, "asking for the rest is no turn"
@@ -230,6 +225,22 @@ async def states(service: Service) -> list[str]:
     )
 
 
+async def kept(service: Service) -> list[str]:
+    """Wait until the last reply was tried in vain and waits, and return the states of all."""
+
+    async def waits() -> bool:
+        tried = await service.store.read(
+            lambda c, _: c.execute(
+                select(outbox.c.state, outbox.c.last_error).order_by(outbox.c.id.desc())
+            ).first(),
+            None,
+        )
+        return tried is not None and tried.state == "pending" and tried.last_error is not None
+
+    await until(waits, "the reply waits")
+    return await states(service)
+
+
 async def tasks(service: Service) -> list[str]:
     return await service.store.read(
         lambda c, _: list(c.execute(select(staff_task.c.kind)).scalars()), None
@@ -272,8 +283,7 @@ async def test_a_reminder_after_the_window_finds_another_way(
             assert failed.text == "success"
             assert ((await states(service))[-1], await tasks(service)) == ("dead", ["undelivered"])
         if way == "kept":
-            await asyncio.sleep(0.3)
-            assert (await states(service))[-1] == "pending"
+            assert (await kept(service))[-1] == "pending"
             await phone.text("/help")
             await settled(service, 2)
             assert "1月29日请到县医院" in api.texts(phone.open_id)
@@ -292,7 +302,7 @@ async def test_a_reminder_nobody_comes_back_for_becomes_a_call(
         await settled(service, 1)
         clock.advance(s=3 * 24 * 3600)
         await say_to(service, phone, ["1月29日请到县医院"], "reminder")
-        await asyncio.sleep(0.3)
+        await kept(service)
         clock.advance(s=25 * 3600)
         channel = service.connected[0]
         assert isinstance(channel, OfficialAccount)
@@ -353,7 +363,7 @@ async def test_each_return_code_does_what_it_asks(
         api.fail("/cgi-bin/message/custom/send", code)
         await say_to(service, phone, ["one"])
         if state == "pending":
-            await asyncio.sleep(0.4)
+            await kept(service)
         else:
             await service.settle()
         assert (await states(service))[-1] == state
@@ -370,11 +380,14 @@ async def test_each_return_code_does_what_it_asks(
 async def test_an_answer_that_never_comes_is_not_repeated(tmp_path: Path) -> None:
     async with (
         WechatApi.running() as api,
-        a_service(tmp_path, api, request_timeout_s=0.5) as service,
+        a_service(tmp_path, api) as service,
     ):
         phone = a_phone(api, service)
         await phone.text("/help")
         await settled(service, 1)
+        channel = service.connected[0]
+        assert isinstance(channel, OfficialAccount)
+        channel.api._settings = channel.api._settings.model_copy(update={"request_timeout_s": 0.5})
         api.fail("/cgi-bin/message/custom/send", "hang")
         await say_to(service, phone, ["once"])
         await service.settle()

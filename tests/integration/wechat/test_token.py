@@ -71,7 +71,8 @@ async def test_it_is_renewed_before_it_ends_and_nobody_waits(
     assert await holder.get() == "token-1"
     clock.advance(s=7_200 - 240)
     assert await holder.get() == "token-1", "the old one is good for four minutes more"
-    await asyncio.sleep(0.3)
+    assert holder._early is not None
+    await holder._early
     assert await holder.get() == "token-2"
     assert wechat.asked == [False, False]
     await holder.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from core.errors import TransientError
 from core.message import Inbound
 from core.store.blobs import BlobStore
 from core.store.keyring import Keyring
+from tests.fakes.waiting import until
 from tests.gateway.gateway import Gateway
 
 _people = itertools.count(1)
@@ -37,14 +38,6 @@ class Remembering:
 
     def of(self, chat: str) -> list[Inbound]:
         return [m for m in self.messages if m.address.chat_id == chat]
-
-
-async def eventually(holds: Callable[[], Any], within_s: float = 10.0) -> Any:
-    """Wait until something holds, and return it."""
-    async with asyncio.timeout(within_s):
-        while not (found := holds()):  # noqa: ASYNC110 nobody tells us
-            await asyncio.sleep(0.01)
-    return found
 
 
 @pytest.fixture
@@ -94,7 +87,7 @@ async def channel(
     gateway: Gateway, intake: Remembering, blobs: BlobStore, tmp_path: Path
 ) -> AsyncIterator[WechatyChannel]:
     async with connected(gateway, intake, blobs, tmp_path) as running:
-        await eventually(lambda: running.health().ok)
+        await until(lambda: running.health().ok)
         yield running
 
 

@@ -17,8 +17,9 @@ from core.errors import PatientError
 from core.message import Address, Attachment, AttachmentKind
 from core.reply import Image, Reply, say
 from core.store.blobs import BlobStore
+from tests.fakes.waiting import until
 from tests.gateway.gateway import ALICE, ROOM, Gateway, needs_node
-from tests.integration.wechaty.conftest import Remembering, eventually
+from tests.integration.wechaty.conftest import Remembering
 
 pytestmark = needs_node
 
@@ -33,7 +34,7 @@ async def test_a_text_comes_in(
     channel: WechatyChannel, gateway: Gateway, intake: Remembering, person: str
 ) -> None:
     message_id = await gateway.says(person, "右眼看东西有黑影")
-    [message] = await eventually(lambda: intake.of(person))
+    [message] = await until(lambda: intake.of(person))
     assert message.address == Address("wechaty", "gateway", person)
     assert (message.message_id, message.text, message.private) == (
         message_id,
@@ -48,12 +49,12 @@ async def test_a_text_goes_out_and_does_not_come_back(
     channel: WechatyChannel, gateway: Gateway, intake: Remembering, person: str
 ) -> None:
     await gateway.says(person, "你好")
-    await eventually(lambda: intake.of(person))
+    await until(lambda: intake.of(person))
     sent_id = await channel.send(channel_to(person), say("answer", "请坐，慢慢说。"), key="1.0")
     [sent] = await gateway.sent(person)
     assert (sent["id"], sent["text"]) == (sent_id, "请坐，慢慢说。")
     await gateway.says(person, "好")
-    await eventually(lambda: len(intake.of(person)) == 2)
+    await until(lambda: len(intake.of(person)) == 2)
     assert [m.text for m in intake.messages] == ["你好", "好"]  # not our own words
 
 
@@ -67,7 +68,7 @@ async def test_one_persons_messages_keep_their_order(
     words = [f"第{n}句" for n in range(30)]
     for word in words:
         await gateway.says(person, word)
-    found = await eventually(lambda: len(m := intake.of(person)) == 30 and m)
+    found = await until(lambda: len(m := intake.of(person)) == 30 and m)
     assert [m.text for m in found] == words
     assert [m.sequence for m in found] == sorted({m.sequence for m in found})
 
@@ -78,7 +79,7 @@ async def test_a_picture_comes_in_as_it_was(
 ) -> None:
     data = os.urandom(size)
     await gateway.sends(person, data)
-    [message] = await eventually(lambda: intake.of(person))
+    [message] = await until(lambda: intake.of(person))
     [photo] = message.attachments
     assert photo.kind is AttachmentKind.PHOTO
     fetched = await channel.fetch(photo, limit_bytes=20_000_000)
@@ -162,7 +163,7 @@ async def test_a_group_is_heard_only_when_it_speaks_to_us(
 ) -> None:
     await gateway.says(person, "今天天气真好", room="1")
     await gateway.says(person, "@瞳小护\u2005 左眼又红又痛", room="1", at="1")
-    found = await eventually(lambda: len(intake.messages) == 2 and intake.messages)
+    found = await until(lambda: len(intake.messages) == 2 and intake.messages)
     assert [(m.address.chat_id, m.private) for m in found] == [(ROOM, False), (person, True)]
     assert {m.text for m in found} == {"左眼又红又痛"}
 
@@ -172,7 +173,7 @@ async def test_who_is_no_contact_is_answered_in_the_group_alone(
 ) -> None:
     await gateway.says(person, "@瞳小护\u2005 看看", room="1", at="1", friend="0")
     await gateway.says(person, "ok", friend="0")
-    await eventually(lambda: intake.of(person))
+    await until(lambda: intake.of(person))
     assert [(m.address.chat_id, m.private) for m in intake.messages] == [
         (ROOM, False),
         (person, True),
@@ -187,7 +188,7 @@ async def test_other_kinds_are_named_and_notices_are_not(
         message = {"type": kind, "talkerId": person, "text": "<xml>not for reading</xml>"}
         await gateway.control("post", json.dumps(message).encode())
     await gateway.says(person, "end")
-    await eventually(lambda: "end" in [m.text for m in intake.of(person)])
+    await until(lambda: "end" in [m.text for m in intake.of(person)])
     kinds = [m.attachments[0].kind.value for m in intake.of(person) if m.attachments]
     assert kinds == ["voice", "sticker", "location", "video", "other"]
     assert [m.text for m in intake.of(person) if m.text] == ["end"]
@@ -201,5 +202,5 @@ async def test_an_error_event_and_an_unreadable_one_change_nothing(
     await gateway.control("emit", b"[1, 2]", event="message")
     await gateway.control("emit", b'{"messageId": "unknown"}', event="message")
     message_id = await gateway.says(ALICE, "still there?")
-    await eventually(lambda: message_id in [m.message_id for m in intake.messages])
+    await until(lambda: message_id in [m.message_id for m in intake.messages])
     assert channel.health().ok

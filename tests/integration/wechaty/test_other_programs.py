@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from adapters.wechat.wechaty.channel import WechatyChannel
+from tests.fakes.waiting import until
 from tests.gateway.gateway import FOLDER, TOKEN, Gateway, needs_node
-from tests.integration.wechaty.conftest import Remembering, eventually, state_of
+from tests.integration.wechaty.conftest import Remembering, state_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,16 +48,14 @@ async def test_the_stock_client_comes_and_goes(
 ) -> None:
     stops = (await gateway.state())["calls"]["stop"]
     with _stock_client(gateway, tmp_path) as out:
-        await eventually(lambda: "starting" in out.read_text(), within_s=40)
+        await until(lambda: "starting" in out.read_text())
         # It sends Stop, which logs the account out under us, and then Start.
-        await eventually(lambda: not channel.health().ok, within_s=20)
+        await until(lambda: not channel.health().ok)
         assert (await gateway.state())["calls"]["stop"] == stops + 1
-        await eventually(
-            lambda: channel.health().ok or state_of(channel) == "occupied", within_s=20
-        )
-    await eventually(lambda: channel.health().ok, within_s=20)
+        await until(lambda: channel.health().ok or state_of(channel) == "occupied")
+    await until(lambda: channel.health().ok)
     await gateway.says(person, "still you?")
-    await eventually(lambda: intake.of(person))
+    await until(lambda: intake.of(person))
 
 
 _QUIET_PROCESS = """

@@ -22,8 +22,8 @@ from bot.settings import Settings
 from core.store.inbox import count_inbox
 from core.store.tables import conversation, inbox, outbox
 from tests.fakes.botapi import BotApi
+from tests.fakes.waiting import until
 from tests.gateway.gateway import Gateway, needs_node
-from tests.integration.wechaty.conftest import eventually
 
 pytestmark = needs_node
 
@@ -76,17 +76,17 @@ async def test_no_delivered_message_is_lost_or_answered_twice(
             await service.start()
             crowd, telegram = _Crowd(gateway), _Telegram(api)
             writers = [asyncio.create_task(telegram.write())]
-            await eventually(lambda: telegram.took_s, within_s=40)  # it has warmed up
+            await until(lambda: telegram.took_s)  # it has warmed up
             telegram.took_s.clear()
             writers.append(asyncio.create_task(crowd.write()))
             channel = next(c for c in service.connected if c.name == "wechaty")
             for _ in range(restarts):
-                await eventually(lambda: channel.health().ok, within_s=40)
+                await until(lambda: channel.health().ok)
                 await asyncio.sleep(0.8)
                 await asyncio.to_thread(gateway.kill)
                 assert not await _broken(service)
                 await asyncio.to_thread(gateway.start)
-            await eventually(lambda: channel.health().ok, within_s=40)
+            await until(lambda: channel.health().ok)
             await asyncio.sleep(0.5)
             for writer in writers:
                 writer.cancel()

@@ -8,10 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from adapters.wechat.wechaty import channel as channel_module
 from bot.service import Service
 from bot.settings import Settings
+from tests.fakes.waiting import until
 from tests.gateway.gateway import ROOM, Gateway, needs_node
-from tests.integration.wechaty.conftest import eventually
 
 pytestmark = needs_node
 
@@ -30,17 +33,18 @@ async def _service(gateway: Gateway, folder: Path, **more: Any) -> AsyncIterator
     service = Service(Settings.model_validate(values))
     await service.start()
     try:
-        await eventually(lambda: all(c.health().ok for c in service.connected), within_s=30)
+        await until(lambda: all(c.health().ok for c in service.connected))
         yield service
     finally:
         await service.stop()
 
 
 async def _heard(gateway: Gateway, chat: str, count: int) -> list[dict[str, Any]]:
-    async with asyncio.timeout(60):
-        while len(sent := await gateway.sent(chat)) < count:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-    return sent
+    async def heard() -> list[dict[str, Any]]:
+        sent = await gateway.sent(chat)
+        return sent if len(sent) >= count else []
+
+    return await until(heard)
 
 
 async def test_a_fundus_photo_is_answered_with_a_card_and_a_picture(
@@ -84,8 +88,9 @@ async def test_a_question_in_a_group_is_answered_where_nobody_else_reads(
 
 
 async def test_what_was_to_be_said_while_nobody_was_logged_in_goes_out_at_the_login(
-    gateway: Gateway, tmp_path: Path, person: str
+    gateway: Gateway, tmp_path: Path, person: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(channel_module, "_TRY_AGAIN_S", 3600.0)  # at the login, not after a pause
     async with _service(gateway, tmp_path) as service:
         answering, handle = asyncio.Event(), service.dispatcher._handle
 
@@ -95,15 +100,14 @@ async def test_what_was_to_be_said_while_nobody_was_logged_in_goes_out_at_the_lo
 
         service.dispatcher._handle = held
         await gateway.says(person, "您好")
-        await eventually(lambda: service.intake.counts.accepted)
+        await until(lambda: service.intake.counts.accepted)
         await gateway.control("logout")  # before the greeting could be answered
         try:
             [channel] = service.connected
-            await eventually(lambda: not channel.health().ok)
+            await until(lambda: not channel.health().ok)
             answering.set()
-            await eventually(lambda: service.delivery.counts.throttled, within_s=20)
+            await until(lambda: service.delivery.counts.throttled)
             assert await gateway.sent(person) == []
         finally:
             await gateway.control("login")
-        async with asyncio.timeout(5):  # not after the pause of a minute
-            await _heard(gateway, person, 1)
+        await _heard(gateway, person, 1)
