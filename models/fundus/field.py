@@ -142,7 +142,7 @@ def _thumb(pixels: Pixels) -> _Thumb:
     step = max(1, max(height, width) // _THUMB_PX)
     # The mean, not every n-th pixel: the noise of a compression must not move the edge.
     coarse = np.asarray(Image.fromarray(pixels).reduce(step))
-    level = coarse.max(axis=2)
+    level = np.maximum(np.maximum(coarse[..., 0], coarse[..., 1]), coarse[..., 2])
     corner = max(1, min(level.shape) // 16)
     corners = [
         float(np.median(level[y, x]))

@@ -60,15 +60,19 @@ def side(square: NDArray[np.uint8]) -> Side:
     """Look for the disc in a square made by `field.square`, uint8 RGB of shape (n, n, 3)."""
     small = Image.fromarray(square).resize((_SIZE_PX, _SIZE_PX), Image.Resampling.BOX)
     pixels = np.asarray(small).astype(np.float32)
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    lit = np.maximum(np.maximum(red, green), blue) >= _DARK
     at = ((np.arange(_SIZE_PX) + 0.5) / (_SIZE_PX / 2) - 1).astype(np.float32)
     across, down = np.meshgrid(at, at)
-    inside = (pixels.max(axis=2) >= _DARK) & (across**2 + down**2 < _EDGE**2)
-    mask = inside.astype(np.float32)
-    area = float(mask.sum())
+    inside = lit & (across**2 + down**2 < _EDGE**2)
+    area = float(inside.sum())
     if area < _SIZE_PX:
         return Side("OD", 0.5)
-    bright, vessels = _brightness(pixels, mask), _vessels(pixels, mask)
-    may_be = (_sum(mask, 6) > 150) & (np.abs(down) < _HEIGHT)
+    within = _Within(inside.astype(np.float32))
+    level = green + 0.5 * red
+    around = within.mean(within.mean(level, _AROUND_PX), 12)
+    bright, vessels = _brightness(level, around, within), _vessels(green, around, within)
+    may_be = (within.area(6, 6) > 150) & (np.abs(down) < _HEIGHT)
     score = np.where(may_be, bright + _VESSELS * vessels, -9.0)
     right, left = (np.where(s * across > _MIDDLE, score, -9.0) for s in (1, -1))
     margin = float(right.max() - left.max())
@@ -79,35 +83,46 @@ def side(square: NDArray[np.uint8]) -> Side:
     return Side("OD" if margin > 0 else "OS", float(confidence))
 
 
-def _brightness(pixels: _Map, mask: _Map) -> _Map:
+class _Within:
+    """Means of boxes around each place, of what lies inside a mask."""
+
+    def __init__(self, mask: _Map) -> None:
+        self.mask = mask
+        self._areas: dict[tuple[int, int], _Map] = {}
+
+    def area(self, by_x: int, by_y: int) -> _Map:
+        """Return how many places of each box lie inside the mask."""
+        if (by_x, by_y) not in self._areas:
+            self._areas[by_x, by_y] = _sum(self.mask, by_x, by_y)
+        return self._areas[by_x, by_y]
+
+    def mean(self, values: _Map, by_x: int, by_y: int | None = None) -> _Map:
+        """Return the mean of the box that reaches `by_x` and `by_y` pixels from each place."""
+        by_y = by_x if by_y is None else by_y
+        return _sum(values * self.mask, by_x, by_y) / np.maximum(self.area(by_x, by_y), 1e-6)
+
+
+def _brightness(level: _Map, around: _Map, within: _Within) -> _Map:
     """Return how much brighter than its surroundings each place is, in standard deviations."""
-    level = pixels[..., 1] + 0.5 * pixels[..., 0]
-    around = _mean(_mean(level, mask, _AROUND_PX), mask, 12)
-    here = _mean(_mean(level, mask, _DISC_PX), mask, _DISC_PX)
+    mask = within.mask
+    here = within.mean(within.mean(level, _DISC_PX), _DISC_PX)
     spread = np.sqrt(((level - around) ** 2 * mask).sum() / mask.sum()) + 1e-3
     return (here - around) * mask / spread
 
 
-def _vessels(pixels: _Map, mask: _Map) -> _Map:
+def _vessels(green: _Map, around: _Map, within: _Within) -> _Map:
     """Return how upright the edges around each place are; large vessels leave a disc upright."""
-    level = pixels[..., 1] + 0.5 * pixels[..., 0]
-    around = _mean(_mean(level, mask, _AROUND_PX), mask, 12)
-    even = _mean(pixels[..., 1], mask, 1) / (around + 8)
-    upright = (np.abs(np.gradient(even, axis=1)) - np.abs(np.gradient(even, axis=0))) * mask
-    away = mask * (_sum(mask, 3) > 48)  # from the field's own edge
-    found = _mean(upright, away, 7, 16)
+    even = within.mean(green, 1) / (around + 8)
+    upright = (np.abs(np.gradient(even, axis=1)) - np.abs(np.gradient(even, axis=0))) * within.mask
+    away = within.mask * (within.area(3, 3) > 48)  # from the field's own edge
+    found = _Within(away).mean(upright, 7, 16)
     spread = np.sqrt((found**2 * away).sum() / max(1.0, float(away.sum()))) + 1e-6
     return found / spread
 
 
-def _mean(values: _Map, mask: _Map, by_x: int, by_y: int | None = None) -> _Map:
-    """Return the mean inside the mask of a box around each place."""
-    return _sum(values * mask, by_x, by_y) / np.maximum(_sum(mask, by_x, by_y), 1e-6)
-
-
-def _sum(values: _Map, by_x: int, by_y: int | None = None) -> _Map:
+def _sum(values: _Map, by_x: int, by_y: int) -> _Map:
     """Return the sum of the box that reaches `by_x` and `by_y` pixels from each place."""
-    by_y = by_x if by_y is None else by_y
+    # No product of matrices: a busy machine's linear algebra threads wait for each other.
     padded = np.pad(values.astype(np.float64), ((by_y + 1, by_y), (by_x + 1, by_x)))
     total = padded.cumsum(axis=0).cumsum(axis=1)
     height, width = 2 * by_y + 1, 2 * by_x + 1

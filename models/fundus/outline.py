@@ -114,9 +114,9 @@ def filled(outline: Points, size: tuple[int, int], *, grow: float = 0.0) -> Mask
     """Return the mask of (height, width) inside an outline grown by a share of its size."""
     centre = outline.mean(axis=0)
     points = centre + (outline - centre) * (1 + grow)
-    canvas = Image.new("1", (size[1], size[0]))
+    canvas = Image.new("L", (size[1], size[0]))
     ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=1, outline=1)
-    return np.asarray(canvas)
+    return np.asarray(canvas).view(np.bool_)
 
 
 def _opened(lit: Mask) -> Mask:
@@ -179,25 +179,38 @@ def _components(mask: Mask) -> list[Mask]:
 
 
 def _convex(shape: Mask) -> Points:
-    """Return the corners of the convex hull, by Andrew's monotone chain over the rows' ends."""
+    """Return the corners of the convex hull, from the first of the leftmost on."""
     ys = np.flatnonzero(shape.any(axis=1))
-    left = shape[ys].argmax(axis=1)
-    right = shape.shape[1] - 1 - shape[ys][:, ::-1].argmax(axis=1)
-    ends = np.concatenate([left, right]).tolist()
-    points = sorted(set(zip(ends, ys.tolist() * 2, strict=True)))
+    rows = shape[ys]
+    left = rows.argmax(axis=1)
+    right = shape.shape[1] - 1 - rows[:, ::-1].argmax(axis=1)
+    one, other = _bent_outwards(left, ys, -1), _bent_outwards(right, ys, 1)
+    # Up along the left ends, down along the right ones; a row of one pixel has one end.
+    x = np.concatenate([left[one], right[other][::-1]])
+    y = np.concatenate([ys[one], ys[other][::-1]])
+    is_new = (x != np.roll(x, 1)) | (y != np.roll(y, 1))
+    points = np.stack([x[is_new], y[is_new]], axis=1).astype(np.float64)
     if len(points) < 3:
-        return np.array(points, np.float64)
-    halves: list[list[tuple[int, int]]] = []
-    for sequence in (points, points[::-1]):
-        chain: list[tuple[int, int]] = []
-        for x, y in sequence:
-            while len(chain) > 1 and (chain[-1][0] - chain[-2][0]) * (y - chain[-2][1]) <= (
-                chain[-1][1] - chain[-2][1]
-            ) * (x - chain[-2][0]):
-                chain.pop()
-            chain.append((x, y))
-        halves.append(chain[:-1])
-    return np.array(halves[0] + halves[1], np.float64)
+        return np.unique(np.stack([x, y], axis=1), axis=0).astype(np.float64)
+    first = np.lexsort((points[:, 1], points[:, 0]))[0]
+    return np.roll(points[::-1], first + 1 - len(points), axis=0)
+
+
+def _bent_outwards(xs: NDArray[np.int64], ys: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """Return which ends of rows are corners of the hull: +1 for right ends, -1 for left ones.
+
+    A point that lies inside the line between its neighbours is no corner, whatever becomes of them;
+    so all such points go at once, until none is left.
+    """
+    kept = np.arange(xs.size)
+    while kept.size > 2:
+        x, y = xs[kept], ys[kept]
+        turn = (x[1:-1] - x[:-2]) * (y[2:] - y[:-2]) - (x[2:] - x[:-2]) * (y[1:-1] - y[:-2])
+        stays = np.concatenate([[True], side * turn > 0, [True]])
+        if stays.all():
+            break
+        kept = kept[stays]
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +223,8 @@ class _Circle:
 def _disc(circle: _Circle, size: tuple[int, int]) -> Mask:
     """Return the mask of (height, width) inside a circle and a little around it."""
     y, x = np.ogrid[: size[0], : size[1]]
-    return np.hypot(x - circle.x, y - circle.y) <= circle.radius * (1 + _STICKS_OUT) + 1
+    reach = circle.radius * (1 + _STICKS_OUT) + 1
+    return (x - circle.x) ** 2 + (y - circle.y) ** 2 <= reach**2
 
 
 def _circle(outline: Points) -> _Circle | None:
@@ -235,7 +249,9 @@ def _circle(outline: Points) -> _Circle | None:
         a, b, c = _solve(system.T @ system, system.T @ (x * x + y * y))
         circle = _Circle(a / 2, b / 2, float(np.sqrt(max(c + (a * a + b * b) / 4, 1e-9))))
         off = np.abs(np.hypot(edge[:, 0] - circle.x, edge[:, 1] - circle.y) / circle.radius - 1)
-        kept = off <= max(_ROUND, float(np.quantile(off, 0.6)))
+        before, kept = kept, off <= max(_ROUND, float(np.quantile(off, 0.6)))
+        if np.array_equal(before, kept):
+            break
     return circle if float((off <= _ROUND).mean()) >= _MIN_ROUND else None
 
 

@@ -58,20 +58,22 @@ def measure(square: NDArray[np.uint8], field: Field, *, shrunk: float = 1.0) -> 
         field: where it was cut out.
         shrunk: how many pixels of the sent photo one decoded pixel stands for.
     """
-    image = Image.fromarray(square).reduce(max(1, square.shape[0] // _MEASURED_PX))
-    small = np.asarray(image)
-    red, green, blue = small[..., 0], small[..., 1], small[..., 2]
+    # One size for networks of every size: fine detail is less where there are more pixels.
+    image = Image.fromarray(square).resize((_MEASURED_PX, _MEASURED_PX), Image.Resampling.BOX)
+    red, green, blue = (np.asarray(image.getchannel(n)) for n in range(3))
     top = np.maximum(np.maximum(red, green), blue)
     lit = top >= _LIT
     count = max(1, int(lit.sum()))
     # Fine detail: what a 3 × 3 mean takes away, measured away from the field's own edge.
     inner = lit.copy()
     for shift in (-4, 4):
-        inner &= np.roll(lit, shift, 0) & np.roll(lit, shift, 1)
-    mean = np.asarray(image.getchannel(1).filter(ImageFilter.BoxBlur(1)), np.int16)
-    detail = np.abs(green - mean)[inner]
+        inner &= np.roll(lit, shift, 0)
+        inner &= np.roll(lit, shift, 1)
+    mean = np.asarray(image.getchannel(1).filter(ImageFilter.BoxBlur(1)))
+    # The difference of two unsigned levels, without a wider copy of either.
+    detail = (np.maximum(green, mean) - np.minimum(green, mean))[inner]
     # With hardly anything lit the few bright specks must not speak for the whole.
-    level = float(np.median(top[lit] if lit.mean() > 0.25 else top))
+    level = _median(top[lit] if lit.mean() > 0.25 else top)
     return Measures(
         sharpness=float(detail.mean() / (green[inner].mean() + 1.0)) if detail.size else 0.0,
         level=level,
@@ -80,6 +82,14 @@ def measure(square: NDArray[np.uint8], field: Field, *, shrunk: float = 1.0) -> 
         fill=field.fill,
         field_px=round(min(field.width, field.height) * shrunk),
     )
+
+
+def _median(levels: NDArray[np.uint8]) -> float:
+    """Return the median by counting levels; sorting takes ten times as long."""
+    up_to = np.bincount(levels.reshape(-1), minlength=256).cumsum()
+    n = levels.size
+    low, high = np.searchsorted(up_to, [(n - 1) // 2, n // 2], side="right")
+    return float(low + high) / 2
 
 
 def causes(measures: Measures, *, on_screen: bool) -> tuple[RetakeCause, ...]:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from models.fundus import field, quality
+from models.fundus import field, laterality, outline, quality
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "fundus"
 
 
 def a_disc(
@@ -125,3 +130,57 @@ def test_only_what_is_inside_the_field_is_kept() -> None:
     assert (kept[pixels.max(2) > 0] == pixels[pixels.max(2) > 0]).mean() > 0.999
     photo = np.full((200, 300, 3), 90, np.uint8)
     assert field.only(photo, [field.find(photo)]) is photo
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1), st.sampled_from([2, 60]))
+def test_the_outline_is_the_convex_hull(height: int, width: int, seed: int, share: int) -> None:
+    mask = np.random.default_rng(seed).integers(0, 100, (height, width)) < share
+    mask[height // 2, width // 2] = True
+    corners = outline._convex(mask)
+    ys, xs = np.nonzero(mask)
+    assert {tuple(c) for c in corners} <= set(zip(xs, ys, strict=True))
+    if len(corners) < 3:  # all on one line: its ends
+        assert corners.min(axis=0).tolist() == [xs.min(), ys.min()]
+        assert corners.max(axis=0).tolist() == [xs.max(), ys.max()]
+        return
+    after = np.roll(corners, -1, axis=0)
+    edge = after - corners
+    for x, y in zip(xs, ys, strict=True):  # every point on the same side of every edge
+        cross = edge[:, 0] * (y - corners[:, 1]) - edge[:, 1] * (x - corners[:, 0])
+        assert (cross >= 0).all()
+    turn = edge[:, 0] * np.roll(edge[:, 1], -1) - edge[:, 1] * np.roll(edge[:, 0], -1)
+    assert (turn > 0).all()  # no corner on a straight line
+
+
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=50))
+def test_the_median_by_counting_is_the_median(levels: list[int]) -> None:
+    found = quality._median(np.array(levels, np.uint8))
+    assert found == np.median(levels)
+
+
+# Of the fixtures, as they were before the search was made faster: box, share lit, side, sharpness.
+_BEFORE = {
+    "idrid_grade0.jpg": ((0, 0, 510, 426), 0.871951, "OS", 0.9927, 0.01125, 182.0),
+    "idrid_grade2.jpg": ((0, 0, 512, 427), 0.868885, "OS", 0.9974, 0.01111, 172.0),
+    "idrid_grade4.jpg": ((4, 0, 510, 421), 0.868985, "OS", 0.9758, 0.01258, 186.0),
+    "not_a_fundus.jpg": ((0, 0, 512, 512), 1.0, "OS", 0.5, 0.06561, 252.0),
+}
+
+
+@pytest.mark.parametrize("name", _BEFORE)
+def test_photos_are_measured_as_before(name: str) -> None:
+    pixels = np.asarray(Image.open(FIXTURES / name).convert("RGB"))
+    found = field.find(pixels)
+    square = field.square(pixels, found, 448)
+    measures, side = quality.measure(square, found), laterality.side(square)
+    box, fill, eye, confidence, sharpness, level = _BEFORE[name]
+    assert (found.left, found.top, found.right, found.bottom) == box
+    assert found.fill == pytest.approx(fill, abs=1e-6)
+    assert side.eye == eye
+    assert side.confidence == pytest.approx(confidence, abs=1e-3)
+    assert measures.sharpness == pytest.approx(sharpness, rel=0.05)  # rounded to levels once more
+    assert measures.level == pytest.approx(level, abs=1)
+    # A network of another size asks for the same sharpness.
+    smaller = quality.measure(field.square(pixels, found, 384), found)
+    assert smaller.sharpness == pytest.approx(measures.sharpness, rel=0.05)
