@@ -205,7 +205,12 @@ class LlmClient:
             connect_timeout_s=self._settings.connect_timeout_s,
             connections=connections,
         )
-        self._prober = Prober(self._servers, self._http, interval_s=self._settings.probe_interval_s)
+        self._prober = Prober(
+            self._servers,
+            self._http,
+            interval_s=self._settings.probe_interval_s,
+            timeout_s=self._settings.probe_timeout_s,
+        )
         self._prober.start()
 
     async def stop(self) -> None:

@@ -16,7 +16,6 @@ from models.llm.servers import Server, Servers
 
 _log = structlog.get_logger(__name__)
 
-_TIMEOUT_S = 1.5
 _BODY_LIMIT_BYTES = 64 << 10
 # A server that is away is asked this often, so that it is used soon after it came back.
 _AWAY_INTERVAL_S = 1.0
@@ -43,10 +42,13 @@ class ProbeFailed(Exception):
 class Prober:
     """Keeps `Servers` up to date; one task per server, so a hanging one delays no other."""
 
-    def __init__(self, servers: Servers, http: Http, *, interval_s: float) -> None:
+    def __init__(
+        self, servers: Servers, http: Http, *, interval_s: float, timeout_s: float
+    ) -> None:
         self._servers = servers
         self._http = http
         self._interval_s = interval_s
+        self._timeout_s = timeout_s
         self._sooner = {server.number: asyncio.Event() for server in servers.all}
         self._task: asyncio.Task[None] | None = None
 
@@ -159,7 +161,7 @@ class Prober:
 
     async def _get(self, server: Server, path: str) -> tuple[int, bytes]:
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 response = await self._http.send("GET", server.url + path)
                 try:
                     return response.status_code, await _body(response)

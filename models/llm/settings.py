@@ -53,6 +53,8 @@ class LlmSettings(BaseModel):
         total_timeout_s: longest whole answer.
         connect_timeout_s: longest wait for a TCP connection.
         probe_interval_s: pause between two health probes.
+        probe_timeout_s: longest wait for the answer to one; a server that is silent for longer
+            counts as away.
         max_in_flight: calls at once over all servers. LMDeploy refuses nothing and queues for ever,
             so the limit is ours; as many again may wait, more are refused at once.
         tool_mode: ``native`` needs ``--tool-call-parser`` on the server; ``text`` describes the
@@ -78,6 +80,7 @@ class LlmSettings(BaseModel):
     total_timeout_s: float = Field(default=60, gt=0)
     connect_timeout_s: float = Field(default=2, gt=0)
     probe_interval_s: float = Field(default=5, gt=0)
+    probe_timeout_s: float = Field(default=1.5, gt=0)
     max_in_flight: int = Field(default=64, ge=1)
     tool_mode: Literal["native", "text"] = "native"
     thinking: bool = False

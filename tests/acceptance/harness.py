@@ -265,6 +265,8 @@ def settings_for(
         "LLM__BASE_URLS": ",".join(llm_urls),
         "LLM__MAX_IN_FLIGHT": "256",
         "LLM__FIRST_TOKEN_TIMEOUT_S": "60",
+        "LLM__CONNECT_TIMEOUT_S": "60",
+        "LLM__PROBE_TIMEOUT_S": "60",
         "CONSENT__REQUIRED": "false",
         "DIALOG__MERGE_WINDOW_MS": "0",
         "SERVER__PORT": "0",

@@ -72,6 +72,7 @@ async def a_world(folder: Path, script: Script) -> AsyncIterator[World]:
             "LLM__BASE_URLS": llm.url,
             "LLM__MAX_IN_FLIGHT": "64",
             "LLM__FIRST_TOKEN_TIMEOUT_S": "60",
+            "LLM__PROBE_TIMEOUT_S": "60",
             "CONSENT__REQUIRED": "false",
             "DIALOG__MERGE_WINDOW_MS": "0",
             "SERVER__PORT": "0",

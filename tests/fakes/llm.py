@@ -137,6 +137,8 @@ class FakeLlm:
         self._failed = 0
         self._released = asyncio.Event()
         self._released.set()
+        self._let: int | None = None
+        self._more = asyncio.Event()
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else None
         self._runner: web.AppRunner | None = None
 
@@ -175,6 +177,12 @@ class FakeLlm:
     def release(self) -> None:
         """Answer what is held, and everything after it."""
         self._released.set()
+
+    def let(self, chunks: int | None) -> None:
+        """Send so many chunks of each answer and keep the rest back; None sends all."""
+        self._let = chunks
+        self._more.set()
+        self._more = asyncio.Event()
 
     async def stop(self) -> None:
         """Stop listening and drop what is open."""
@@ -322,6 +330,8 @@ class FakeLlm:
                 n >= script.fail_after or delta is None
             ):
                 return await self._break(request, response, fail)
+            while self._let is not None and n >= self._let:
+                await self._more.wait()
             if script.chunk_delay_s:
                 await asyncio.sleep(script.chunk_delay_s)
             choice: dict[str, Any] = {"index": 0, "delta": {"role": "assistant"} | (delta or {})}

@@ -25,8 +25,10 @@ from core.store.inbox import count_inbox
 from core.store.tables import follow_up, staff_task
 from tests.fakes.botapi import BotApi
 from tests.fakes.llm import FakeLlm, Script
-from tests.fakes.waiting import PATIENCE_S
+from tests.fakes.waiting import PATIENCE_S, until
 
+# A slow machine is no failing model.
+PATIENT = {"first_token_timeout_s": 60, "connect_timeout_s": 60, "probe_timeout_s": 60}
 PHOTO = Path(__file__).parents[1] / "fixtures" / "fundus" / "idrid_grade2.jpg"
 
 
@@ -55,7 +57,7 @@ async def a_talk(tmp_path: Path, llm: FakeLlm, **llm_settings: Any) -> AsyncIter
         data_dir=tmp_path / "data",
         consent={"required": False},
         dialog={"merge_window_ms": 0},
-        llm={"base_urls": [llm.url], "probe_interval_s": 0.2, **llm_settings},
+        llm={"base_urls": [llm.url], "probe_interval_s": 0.2, **PATIENT, **llm_settings},
         fundus={"threads": 1},
     )
     service = Service(
@@ -139,15 +141,15 @@ async def test_a_red_flag_never_asks_the_model(tmp_path: Path) -> None:
 
 
 async def test_a_growing_answer_is_shown_and_then_sent_once(tmp_path: Path) -> None:
-    text = "".join(f"第{n}句，眼睛要多休息。" for n in range(1, 13))
-    script = Script(text=text, chunk_characters=6, chunk_delay_s=0.06)
+    text = "".join(f"第{n}句，眼睛要多休息。" for n in range(1, 60))
+    script = Script(text=text, chunk_characters=6)
     async with FakeLlm(script) as llm, BotApi.running() as api:
         settings = Settings(
             data_dir=tmp_path / "data",
             server={"port": 0},
             consent={"required": False},
             dialog={"merge_window_ms": 0},
-            llm={"base_urls": [llm.url]},
+            llm={"base_urls": [llm.url], **PATIENT},
             telegram={
                 "token": api.token,
                 "base_url": api.base_url,
@@ -157,7 +159,16 @@ async def test_a_growing_answer_is_shown_and_then_sent_once(tmp_path: Path) -> N
         )
         service = Service(settings)
         await service.start()
+        llm.let(0)
         api.user_text(7, "眼睛累了应该怎么办才好呢，有什么办法？")
+        await until(lambda: llm.active, "the model at work")
+        for chunks in range(100):
+            llm.let(chunks)
+            await asyncio.sleep(0.1)
+            if len(api.accepted("sendMessageDraft", 7)) >= 2:
+                break
+        assert api.texts(7) == [], "the model has not said all"
+        llm.let(None)
         await api.until(lambda: api.texts(7))
         await service.stop()
         drafts = [c["params"]["text"] for c in api.accepted("sendMessageDraft", 7)]

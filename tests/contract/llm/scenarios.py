@@ -98,9 +98,9 @@ QUESTION = (ChatMessage("system", "简短回答。"), ChatMessage("user", "眼�
 
 
 def settings_of(scenario: Scenario, url: str) -> LlmSettings:
-    """Return the client's settings; patience is short, so that silence does not take long."""
-    quick = {"first_token_timeout_s": 60.0, "total_timeout_s": 90.0, "probe_interval_s": 60}
-    return LlmSettings(base_urls=(url,), **{**quick, **scenario.settings})
+    """Return the client's settings; a scenario about silence brings a short patience of its own."""
+    patient = {"first_token_timeout_s": 60.0, "total_timeout_s": 90.0, "probe_timeout_s": 60.0}
+    return LlmSettings(base_urls=(url,), **{"probe_interval_s": 60, **patient, **scenario.settings})
 
 
 async def play(scenario: Scenario, url: str) -> tuple[Outcome, list[str]]:

@@ -32,7 +32,8 @@ def a_request(text: str = "眼睛干 T000123", *, tools: tuple[ToolSpec, ...] = 
 @asynccontextmanager
 async def a_client(*servers: FakeLlm | str, **settings: Any) -> AsyncIterator[LlmClient]:
     urls = [s if isinstance(s, str) else s.url for s in servers]
-    client = LlmClient(LlmSettings(base_urls=urls, **settings))
+    patient = {"connect_timeout_s": 60, "probe_timeout_s": 60}  # a slow machine is no failure
+    client = LlmClient(LlmSettings(base_urls=urls, **(patient | settings)))
     await client.start()
     try:
         yield client

@@ -22,13 +22,15 @@ from models.llm.settings import LlmSettings
 from tests.fakes.llm import FakeLlm, Script
 from tests.fakes.waiting import until
 
+# A slow machine is no failing server.
+PATIENT = {"connect_timeout_s": 60, "probe_timeout_s": 60}
 PATIENTS = [f"patient-{n}" for n in range(8)]
 
 
 @asynccontextmanager
 async def a_client(*servers: FakeLlm | str, **settings: Any) -> AsyncIterator[LlmClient]:
     urls = [s if isinstance(s, str) else s.url for s in servers]
-    client = LlmClient(LlmSettings(base_urls=urls, **{"connect_timeout_s": 60, **settings}))
+    client = LlmClient(LlmSettings(base_urls=urls, **(PATIENT | settings)))
     await client.start()
     try:
         yield client
@@ -54,7 +56,6 @@ def state(client: LlmClient, number: int) -> str:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let suspicion and probes take tenths of seconds instead of seconds."""
     monkeypatch.setattr(health, "_PATIENCE_S", 0.1)
-    monkeypatch.setattr(health, "_TIMEOUT_S", 1.0)
     monkeypatch.setattr(health, "_AWAY_INTERVAL_S", 0.1)
 
 
@@ -171,8 +172,12 @@ class TestBeforeTheFirstByte:
     @pytest.mark.usefixtures("hasty")
     async def test_a_server_that_freezes_gives_its_waiting_call_away(self) -> None:
         with a_server_process() as (process, frozen):
-            never = {"first_token_timeout_s": 300, "total_timeout_s": 300}
-            async with FakeLlm() as good, a_client(frozen, good, **never) as client:
+            only_probes = {
+                "first_token_timeout_s": 300,
+                "total_timeout_s": 300,
+                "probe_timeout_s": 1,
+            }
+            async with FakeLlm() as good, a_client(frozen, good, **only_probes) as client:
                 await until(lambda: {state(client, 0), state(client, 1)} == {"usable"})
                 process.send_signal(signal.SIGSTOP)
                 # Without a patient: the least busy, so one of these calls meets the frozen server.
