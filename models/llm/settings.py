@@ -53,7 +53,7 @@ class LlmSettings(BaseModel):
         total_timeout_s: longest whole answer.
         connect_timeout_s: longest wait for a TCP connection.
         probe_interval_s: pause between two health probes.
-        probe_timeout_s: longest wait for the answer to one; a server that is silent for longer
+        probe_timeout_s: longest wait for the answer to a probe; a server that is silent for longer
             counts as away.
         max_in_flight: calls at once over all servers. LMDeploy refuses nothing and queues for ever,
             so the limit is ours; as many again may wait, more are refused at once.
