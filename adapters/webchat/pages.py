@@ -20,7 +20,7 @@ from adapters.http.language import (
 from adapters.http.pages import environment, html
 from adapters.http.static import StaticFiles, shared_files
 from adapters.webchat.render import Renderer, with_open_buttons
-from adapters.webchat.session import find_session, keep_session, new_session
+from adapters.webchat.session import find_session, guest_token, keep_session, new_session
 from adapters.webchat.settings import MEBIBYTE, WebChatSettings
 from core.clock import Clock
 from core.message import Address
@@ -80,7 +80,9 @@ class Pages:
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Return the page with the conversation so far; starts a session where there is none."""
-        session = find_session(request) or new_session()
+        known = find_session(request)
+        session = known or new_session()
+        was_guest = known is None and guest_token(request) != ""
         language = language_of(request)
         say = texts_in(language)
         limit = _SHOWN_EARLIER if "earlier" in request.query else _SHOWN
@@ -105,6 +107,7 @@ class Pages:
             articles=articles,
             cursor=items[-1].id if items else 0,
             has_links=self._has_links,
+            was_guest=was_guest,
             has_earlier=len(items) == limit and limit == _SHOWN,
             chat_key=session.chat_id[:12],
             emergency_number=self._settings.emergency_number,
@@ -115,6 +118,8 @@ class Pages:
             new_id=lambda: str(uuid4()),
         )
         response = html(page, compress=True)
+        if was_guest:  # photos that this browser kept by itself
+            response.headers["Clear-Site-Data"] = '"cache"'
         keep_session(
             response, session, secure=request.secure, days=self._settings.session_lifetime_days
         )

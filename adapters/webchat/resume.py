@@ -17,6 +17,7 @@ from adapters.http.language import is_large, language_of, texts_in
 from adapters.http.pages import html
 from adapters.http.rate import RateLimit
 from adapters.webchat.links import ChatLinks
+from adapters.webchat.rooms import Rooms
 from adapters.webchat.session import Session, find_session, keep_session
 from adapters.webchat.settings import WebChatSettings
 from core.clock import Clock
@@ -31,9 +32,15 @@ class ResumePages:
     """Serves ``/chat/link`` and ``/chat/continue/{secret}``; plain forms, no script."""
 
     def __init__(
-        self, settings: WebChatSettings, links: ChatLinks, templates: Environment, clock: Clock
+        self,
+        settings: WebChatSettings,
+        links: ChatLinks,
+        rooms: Rooms,
+        templates: Environment,
+        clock: Clock,
     ) -> None:
         self._links = links
+        self._rooms = rooms
         self._days = settings.session_lifetime_days
         self._zone = ZoneInfo(settings.timezone)
         self._page = templates.get_template("link.html")
@@ -52,23 +59,31 @@ class ResumePages:
         return await self._own(request, session, link=link)
 
     async def end(self, request: web.Request) -> web.StreamResponse:
-        """Take the link back."""
-        await self._links.end(self._session(request))
-        log.info("chat_link_ended")
+        """Take the link back, and log out the browsers that came in by it."""
+        session = self._session(request)
+        gone = await self._links.end(session)
+        self._rooms.wake(session.chat_id)  # pages that are open there look whether they may stay
+        log.info("chat_link_ended", browsers=gone)
         raise web.HTTPSeeOther("/chat/link")
 
     async def confirm(self, request: web.Request) -> web.StreamResponse:
         """Ask first: a preview of a messenger opens links too."""
-        session = await self._of_link(request)
+        self._count(request.remote or "")
+        chat_id = await self._links.chat_of(request.match_info["secret"])
+        if chat_id is None:
+            raise Refusal(404, "webchat.link.over")
         own = find_session(request)
-        if own is not None and own.chat_id == session.chat_id:
+        if own is not None and own.chat_id == chat_id:
             raise web.HTTPSeeOther("/chat")
         return self._draw(request, "confirm", has_own=own is not None)
 
     async def open(self, request: web.Request) -> web.StreamResponse:
         """Continue the conversation in this browser."""
-        session = await self._of_link(request)
+        self._count(request.remote or "")
         await read_form(request)
+        session = await self._links.enter(request.match_info["secret"])
+        if session is None:
+            raise Refusal(404, "webchat.link.over")
         redirect = web.HTTPSeeOther("/chat#latest")
         keep_session(redirect, session, secure=request.secure, days=self._days)
         log.info("chat_link_opened")
@@ -81,13 +96,6 @@ class ResumePages:
         self._count(session.chat_id)
         return session
 
-    async def _of_link(self, request: web.Request) -> Session:
-        self._count(request.remote or "")
-        session = await self._links.open(request.match_info["secret"])
-        if session is None:
-            raise Refusal(404, "webchat.link.over")
-        return session
-
     def _count(self, key: str) -> None:
         if wait_ms := self._rate.wait_ms(key):
             raise Refusal(429, retry_after_s=wait_ms // 1000 + 1)
@@ -96,9 +104,9 @@ class ResumePages:
     async def _own(
         self, request: web.Request, session: Session, *, link: str = ""
     ) -> web.StreamResponse:
-        made_at_ms = await self._links.made_at_ms(session)
-        made = f"{self._time(made_at_ms):%Y-%m-%d %H:%M}" if made_at_ms is not None else ""
-        return self._draw(request, "own", link=link, made=made)
+        state = await self._links.state(session)
+        made = f"{self._time(state.made_at_ms):%Y-%m-%d %H:%M}" if state.made_at_ms else ""
+        return self._draw(request, "own", link=link, made=made, guests=state.guests)
 
     def _time(self, at_ms: int) -> datetime:
         return datetime.fromtimestamp(at_ms / 1000, self._zone)
@@ -110,6 +118,7 @@ class ResumePages:
         *,
         link: str = "",
         made: str = "",
+        guests: int = 0,
         has_own: bool = False,
     ) -> web.Response:
         language = language_of(request)
@@ -121,6 +130,7 @@ class ResumePages:
             link=link,
             picture=_picture(link) if link else "",
             made=made,
+            guests=guests,
             days=self._days,
             has_own=has_own,
             action=request.path,

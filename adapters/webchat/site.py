@@ -6,18 +6,20 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from jinja2 import Environment
 
 from adapters.http.static import StaticFiles
 from adapters.webchat.document import Documents
 from adapters.webchat.inbound import Door
-from adapters.webchat.links import ChatLinks
+from adapters.webchat.links import ChatLinks, Guests
 from adapters.webchat.messages import MessageForm
 from adapters.webchat.pages import Pages, templates
 from adapters.webchat.photo import Photos
 from adapters.webchat.render import Renderer
 from adapters.webchat.resume import ResumePages
 from adapters.webchat.rooms import Rooms
+from adapters.webchat.session import GUEST, guest_token
 from adapters.webchat.settings import WebChatSettings
 from adapters.webchat.stream import LiveStream
 from adapters.webchat.upload import PhotoForm
@@ -52,12 +54,17 @@ def site_routes(
     texts = MessageForm(door, max_characters=settings.max_text_characters)
     photos = PhotoForm(door, blobs, max_bytes=settings.max_upload_bytes)
     live = LiveStream(
-        account=settings.account, history=history, rooms=rooms, renderer=renderer, clock=clock
+        account=settings.account,
+        history=history,
+        rooms=rooms,
+        renderer=renderer,
+        clock=clock,
+        guests=links,
     )
     pictures = Photos(account=settings.account, history=history, blobs=blobs, shrink=shrink)
     documents = Documents(account=settings.account, history=history)
-    return [
-        *_link_routes(settings, links, jinja, clock),
+    found = [
+        *_link_routes(settings, links, rooms, jinja, clock),
         web.get("/", pages.root),
         web.get("/chat", pages.chat),
         web.post("/chat/preferences", pages.preferences),
@@ -67,16 +74,36 @@ def site_routes(
         web.get("/chat/stream", live.get, allow_head=False),
         web.get("/chat/photo/{blob:[A-Za-z0-9._-]{1,128}}", pictures.get),
         web.get("/chat/document/{id:[0-9]{1,18}}", documents.get),
-        *static.routes(),
     ]
+    known = [_knowing(route, links) for route in found] if links else found
+    return [*known, *static.routes()]
+
+
+def _knowing(route: web.RouteDef, guests: Guests) -> web.RouteDef:
+    """Return the same route; its handler finds the session of a browser that came by a link."""
+    # `web.get` and `web.post` take handlers; class based views are not used here.
+    handler: Handler = route.handler  # pyright: ignore[reportAssignmentType]
+
+    async def enter(request: web.Request) -> web.StreamResponse:
+        token = guest_token(request)
+        guest = await guests.guest(token) if token else None
+        if guest is not None:
+            request[GUEST] = guest
+        return await handler(request)
+
+    return web.RouteDef(route.method, route.path, enter, route.kwargs)
 
 
 def _link_routes(
-    settings: WebChatSettings, links: ChatLinks | None, templates: Environment, clock: Clock
+    settings: WebChatSettings,
+    links: ChatLinks | None,
+    rooms: Rooms,
+    templates: Environment,
+    clock: Clock,
 ) -> list[web.RouteDef]:
     if links is None:
         return []
-    resume = ResumePages(settings, links, templates, clock)
+    resume = ResumePages(settings, links, rooms, templates, clock)
     return [
         web.get("/chat/link", resume.get),
         web.post("/chat/link", resume.make),

@@ -14,9 +14,10 @@ from aiohttp import web
 from adapters.http.failures import Refusal
 from adapters.http.language import language_of
 from adapters.http.sse import EventStream
+from adapters.webchat.links import Guests
 from adapters.webchat.render import Renderer
 from adapters.webchat.rooms import Full, Progress, Rooms
-from adapters.webchat.session import find_session
+from adapters.webchat.session import Session, find_session, guest_token
 from core.clock import Clock
 from core.errors import TransientError
 from core.message import Address, Language
@@ -38,6 +39,7 @@ class LiveStream:
         rooms: Rooms,
         renderer: Renderer,
         clock: Clock,
+        guests: Guests | None = None,
         ping_s: float = PING_S,
     ) -> None:
         self._account = account
@@ -45,34 +47,52 @@ class LiveStream:
         self._rooms = rooms
         self._renderer = renderer
         self._clock = clock
+        self._guests = guests
         self._ping_s = ping_s
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Send everything after the viewer's cursor, then what follows, until it leaves."""
         session = find_session(request)
         if session is None:
+            if guest_token(request):
+                return await self._over(request)
             raise Refusal(401, "webchat.failure.no_session")
         cursor = max(
             _transcript_id(request.headers.get("Last-Event-ID")),
             _transcript_id(request.query.get("after")),
         )
-        address = Address("webchat", self._account, session.chat_id)
         stream = EventStream(request)
         try:
             with self._rooms.viewing(session.chat_id, stream.wake):
                 async with stream:
-                    await self._serve(stream, address, cursor, language_of(request))
+                    await self._serve(stream, session, cursor, language_of(request))
         except Full as error:
             raise Refusal(503, retry_after_s=10) from error
         return stream.response
 
+    async def _over(self, request: web.Request) -> web.StreamResponse:
+        """Tell a page whose link was taken back that it shows nothing any more."""
+        stream = EventStream(request)
+        async with stream:
+            await stream.send("{}", event="over")
+        return stream.response
+
+    async def _may_stay(self, session: Session) -> bool:
+        if self._guests is None or not session.is_guest:
+            return True
+        return await self._guests.guest(session.token) is not None
+
     async def _serve(
-        self, stream: EventStream, address: Address, cursor: int, language: Language
+        self, stream: EventStream, session: Session, cursor: int, language: Language
     ) -> None:
+        address = Address("webchat", self._account, session.chat_id)
         await stream.retry(_RETRY_MS)
         shown = Progress()
         while not stream.closing:
             try:
+                if not await self._may_stay(session):
+                    await stream.send("{}", event="over")
+                    return
                 items = await self._history.history(address, after=cursor, limit=_REPLAY_LIMIT)
             except TransientError:
                 return  # the browser connects again by itself, from its cursor

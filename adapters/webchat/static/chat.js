@@ -367,6 +367,7 @@
     });
     source.addEventListener("progress", (event) => { alive(); progress(JSON.parse(event.data)); });
     source.addEventListener("ping", alive);
+    source.addEventListener("over", () => location.replace("/chat")); // its link was taken back
     source.addEventListener("error", () => {
       lost();
       if (source.readyState !== EventSource.CLOSED) return; // the browser tries again itself
