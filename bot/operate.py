@@ -17,7 +17,8 @@ from core.errors import ConfigError
 from core.ports import Health
 from core.store.due import Planned, planned
 from core.store.engine import is_sqlite, make_engine, parse_url
-from migrations import HEAD, current, upgrade
+from migrations import HEAD, current
+from migrations.schema import bring_up_to_date
 from models.fundus.reader import OnnxFundusReader
 from models.llm.client import LlmClient
 
@@ -34,7 +35,7 @@ def migrate_database(settings: Settings, *, check: bool) -> int:
         _say(f"schema: {found or 'none'}; this version: {HEAD}")
         return 0 if found == HEAD else 1
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    done = upgrade(url, backup_folder=settings.data_dir / "backups")
+    done = bring_up_to_date(url, backup_folder=settings.data_dir / "backups")
     if done.before == done.after:
         _say(f"schema: {done.after}, nothing to do")
     else:

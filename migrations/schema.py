@@ -1,7 +1,8 @@
-"""Brings the schema to where this version needs it, when the service starts.
+"""Brings the schema to where this version needs it: when the service starts, and by `migrate`.
 
-A new SQLite file gets the whole schema at once and an older one is upgraded after a backup;
-PostgreSQL is only checked, because `oculichat migrate` is the operator's decision there.
+An empty database gets the whole schema at once, an older one by the revisions in between. The
+service does so with an SQLite file, after a backup; PostgreSQL it only checks, because `oculichat
+migrate` is the operator's decision there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sqlalchemy import inspect, text
 from core.store.engine import is_sqlite, make_engine, parse_url
 from core.store.store import require_schema
 from core.store.tables import metadata
-from migrations import HEAD, upgrade
+from migrations import HEAD, Migrated, current, upgrade
 
 
 def prepare(url: str, *, backup_folder: Path) -> None:
@@ -26,23 +27,33 @@ def prepare(url: str, *, backup_folder: Path) -> None:
     if not is_sqlite(parsed):
         require_schema(url, HEAD)
         return
-    if Path(parsed.database or "").exists():
-        upgrade(url, backup_folder=backup_folder)
-        return
-    create(url)
+    bring_up_to_date(url, backup_folder=backup_folder)
 
 
-def create(url: str) -> None:
+def bring_up_to_date(url: str, *, backup_folder: Path) -> Migrated:
+    """Give a database the newest schema; an SQLite file with an older one is backed up before."""
+    parsed = parse_url(url)
+    is_new = is_sqlite(parsed) and not Path(parsed.database or "").exists()
+    if (is_new or current(url) is None) and create(url):
+        return Migrated(None, HEAD, None)
+    return upgrade(url, backup_folder=backup_folder)
+
+
+def create(url: str) -> bool:
     """Write the newest schema into an empty database, without Alembic's second of start-up.
 
-    A test compares the result with what the migrations make.
+    A test compares the result with what the revisions make.
+
+    Returns:
+        False when there is, or was, a schema of ours: nothing was written.
     """
     engine = make_engine(parse_url(url), "migrate")
     try:
         with engine.begin() as connection:
             if inspect(connection).has_table("alembic_version"):
-                return
-            metadata.create_all(connection)
+                return False
+            # Unasked: a table that is there already is somebody else's, and no reason to go on.
+            metadata.create_all(connection, checkfirst=False)
             connection.execute(
                 text(
                     "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
@@ -50,5 +61,6 @@ def create(url: str) -> None:
                 )
             )
             connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+            return True
     finally:
         engine.dispose()

