@@ -114,7 +114,7 @@ def to_json(message: Inbound) -> dict[str, Any]:
     data: dict[str, Any] = {"text": message.text, "sequence": message.sequence}
     if message.attachments:
         data["attachments"] = [
-            [a.kind.value, a.ref, a.mime, a.size_bytes, a.name, a.compressed]
+            [a.kind.value, a.ref, a.mime, a.size_bytes, a.name, a.compressed, a.transcribed]
             for a in message.attachments
         ]
     for name in ("button", "album_id", "sender_id", "sender_name", "language_hint", "sent_at_ms"):

@@ -14,7 +14,7 @@ LANGUAGES: tuple[Language, ...] = ("zh-Hans", "en")
 
 
 class AttachmentKind(StrEnum):
-    """What came with a message. Only `PHOTO` and image `DOCUMENT`s can be read."""
+    """What came with a message. Pictures are read; a `VOICE` is kept for staff to hear."""
 
     PHOTO = "photo"
     DOCUMENT = "document"
@@ -51,6 +51,7 @@ class Attachment:
         size_bytes: size as claimed by the platform, or None.
         name: file name as claimed by the sender, or None; never used as a path.
         compressed: true when the platform re-encoded the picture, so an original may exist.
+        transcribed: the platform wrote down what was said; it stands in the message's text.
     """
 
     kind: AttachmentKind
@@ -59,6 +60,7 @@ class Attachment:
     size_bytes: int | None = None
     name: str | None = None
     compressed: bool = False
+    transcribed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Capabilities:
         documents: a small text file can go with an answer.
         numbered_parts: say (1/3) on each part of a long answer, where messages may come in
             another order than they were sent.
+        voice_limit_bytes: largest voice note that is kept.
     """
 
     text_limit: int
@@ -48,6 +49,7 @@ class Capabilities:
     on_unknown: Literal["resend", "hold"] = "hold"
     documents: bool = False
     numbered_parts: bool = False
+    voice_limit_bytes: int = 5 * 1024 * 1024
 
 
 class Draft(Protocol):
@@ -334,6 +336,7 @@ class HistoryItem:
         at_ms: UTC epoch milliseconds.
         text: what the patient wrote; "" for the service's own entries.
         photos: blob ids of the patient's photos.
+        voices: one for each of the patient's voice notes: its blob id, "" where we cannot play it.
         reply: what the service said, or None for the patient's entries.
         message_id: `Inbound.message_id` of a patient's entry, so that a page which still shows
             its own unsent copy recognises it; "" otherwise.
@@ -344,6 +347,7 @@ class HistoryItem:
     at_ms: int
     text: str = ""
     photos: tuple[str, ...] = ()
+    voices: tuple[str, ...] = ()
     reply: Reply | None = None
     message_id: str = ""
 

@@ -17,7 +17,8 @@ import structlog
 from core.clock import Clock
 from core.delivery import OUTBOX_BODY, TASK_DETAIL
 from core.dispatch import INBOX_BODY
-from core.message import Address, Language
+from core.gather import from_json as message_from_json
+from core.message import Address, AttachmentKind, Language
 from core.ports import Capabilities, Channel
 from core.reply import Heading, Image, Reply, ReplyKind, paragraph, say, to_json
 from core.split import clean_text, split
@@ -325,8 +326,10 @@ class Takeovers:
     def _again(self, body_sealed: bytes) -> bytes | None:
         """Return a message as we answer it now; photos were read, and a button asks nothing new."""
         body = self._store.keys.open_json(INBOX_BODY, body_sealed)
-        is_words = body["text"].strip() and not (body.get("attachments") or body.get("button"))
-        return body_sealed if is_words else None
+        message = message_from_json(body, Address("", "", ""), "")
+        others = [a for a in message.attachments if a.kind is not AttachmentKind.VOICE]
+        is_said = message.text.strip() or message.attachments
+        return body_sealed if is_said and not others and message.button is None else None
 
     def _result(
         self, chat: Chat, photo_id: int, reading_sealed: bytes, card_blob: str | None

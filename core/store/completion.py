@@ -39,6 +39,7 @@ from core.store.tables import (
     staff_task,
     timer,
     transcript,
+    voice_note,
 )
 
 __all__ = [
@@ -82,8 +83,10 @@ class Completion:
         language, zone: what the turn learned about the patient, or None.
         consents: rows of the consent log.
         photos: rows of the photo table.
+        voices: rows of the table of voice notes.
         readings: photo ids and their new sealed readings.
-        tasks: rows of the staff worklist.
+        tasks: rows of the staff worklist; `joins` in one is the id of an open task that says the
+            same, which then stands for it.
         follow_up: a plan to start, or a change of the active one.
         reminder_done: id of the reminder this turn has handled.
         reminder_outcome: how: said, handed to staff, or passed over.
@@ -113,6 +116,7 @@ class Completion:
     zone: str | None = None
     consents: tuple[dict[str, Any], ...] = ()
     photos: tuple[dict[str, Any], ...] = ()
+    voices: tuple[dict[str, Any], ...] = ()
     readings: tuple[tuple[int, bytes], ...] = ()
     tasks: tuple[dict[str, Any], ...] = ()
     follow_up: NewFollowUp | FollowUpChange | None = None
@@ -207,8 +211,9 @@ def complete(connection: Connection, completions: Sequence[Completion]) -> list[
         _change_plans(connection, completion)
     _insert(connection, consent, mine, "consents")
     _insert(connection, photo, mine, "photos")
+    _insert(connection, voice_note, mine, "voices")
     _change_readings(connection, mine)
-    _insert(connection, staff_task, mine, "tasks")
+    _open_tasks(connection, mine)
     _note_on_tasks(connection, mine)
     _set_timers(connection, mine)
     _put_follow_ons(connection, mine)
@@ -329,6 +334,32 @@ def _insert(
     ]
     if rows:
         connection.execute(insert_ignore(connection, table), rows)
+
+
+def _open_tasks(connection: Connection, completions: Sequence[Completion]) -> None:
+    rows: list[dict[str, Any]] = []
+    for c in completions:
+        for task in c.tasks:
+            joins = task.get("joins")
+            row = {name: value for name, value in task.items() if name != "joins"}
+            if joins is None or not _join(connection, c, joins):
+                rows.append({**row, "conversation_id": c.conversation_id})
+    if rows:
+        connection.execute(insert_ignore(connection, staff_task), rows)
+
+
+def _join(connection: Connection, c: Completion, task_id: int) -> bool:
+    """Renew an open task, so that the worklist draws it anew; False when it was closed."""
+    renewed = connection.execute(
+        update(staff_task)
+        .where(
+            staff_task.c.id == task_id,
+            staff_task.c.conversation_id == c.conversation_id,
+            IS_OPEN_TASK,
+        )
+        .values(changed_at_ms=c.now_ms)
+    )
+    return renewed.rowcount == 1
 
 
 def _change_plans(connection: Connection, c: Completion) -> None:

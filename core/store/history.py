@@ -111,6 +111,7 @@ class TranscriptHistory:
                 row["at_ms"],
                 text=body["text"],
                 photos=tuple(body["photos"]),
+                voices=tuple(body.get("voices", ())),
                 message_id=row["message_id"] or "",
             )
         reply = from_json(keys.open_json(SERVICE_BODY, row["body_sealed"]))

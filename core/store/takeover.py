@@ -216,6 +216,8 @@ def open_task(
     detail_sealed: bytes,
     now_ms: int,
     *,
+    kind: str = "human",
+    urgency: str = "same_day",
     deadline_ms: int | None = None,
     alert: bool = False,
 ) -> None:
@@ -224,8 +226,8 @@ def open_task(
         staff_task.insert(),
         {
             "conversation_id": conversation_id,
-            "kind": "human",
-            "urgency": "same_day",
+            "kind": kind,
+            "urgency": urgency,
             "turn_id": turn_id,
             "detail_sealed": detail_sealed,
             "created_at_ms": now_ms,

@@ -28,6 +28,7 @@ class Answer:
         zone: IANA zone of the patient.
         outcome: how the messages ended: answered, handed (to staff), refused, ignored.
         replies: what to say, in order.
+        asides: those of them that the dialog does not remember.
         verdict: triage verdict as JSON, stored with the patient's words.
         can_alert: staff have chats in which emergencies are announced.
         alerting: which of `tasks` are to be announced, by position.
@@ -38,6 +39,8 @@ class Answer:
         window_ms: how long after a message the channel lets us write first; None = always.
         takes_files: the channel takes a small file with an answer.
         readings: id and new reading of photos that are stored already.
+        voices: recordings that are kept now.
+        joining: which of `tasks`, by position, are about what an open task is about, and its id.
         reminder_outcome: what became of the reminder: said, staff or passed.
         relay_to: conversations that get it too, or instead.
         new_zone: the patient says where they are.
@@ -53,6 +56,7 @@ class Answer:
     can_alert: bool = False
     outcome: str = "answered"
     replies: list[Reply] = field(default_factory=list[Reply])
+    asides: list[Reply] = field(default_factory=list[Reply])
     verdict: dict[str, Any] | None = None
     consents: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     photos: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -62,7 +66,9 @@ class Answer:
     tasks: list[tuple[str, str, dict[str, Any]]] = field(
         default_factory=list[tuple[str, str, dict[str, Any]]]
     )
+    voices: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     alerting: set[int] = field(default_factory=set[int])
+    joining: dict[int, int] = field(default_factory=dict[int, int])
     patient_said: str | None = None
     follow_up: NewFollowUp | FollowUpChange | None = None
     reminder_done: int | None = None
@@ -92,12 +98,27 @@ class Answer:
             offered = tuple((button.label, button.action) for row in rows for button in row)
             self.state = replace(self.state, offered=offered)
 
+    def say_aside(self, reply: Reply) -> None:
+        """Say something that is no question.
+
+        It names red flags, and triage must not take the next "yes, the right one" for an answer
+        to them; so it stays out of what the dialog remembers.
+        """
+        self.asides.append(reply)
+        self.say(reply)
+
     def remember(self, **changes: Any) -> None:
         """Change the dialog state."""
         self.state = replace(self.state, **changes)
 
     def tell_staff(
-        self, kind: str, urgency: str, *, alert: Sequence[str] = (), **detail: Any
+        self,
+        kind: str,
+        urgency: str,
+        *,
+        alert: Sequence[str] = (),
+        joins: int | None = None,
+        **detail: Any,
     ) -> None:
         """Open a task on the staff worklist; the detail is sealed.
 
@@ -106,9 +127,12 @@ class Answer:
             urgency: how soon somebody must act.
             alert: what staff chats are told of, for example the flags; none of it is announced
                 twice within an hour, unless it became more urgent.
+            joins: an open task that says the same; a new one is opened only if it was closed.
             detail: what staff need to know.
         """
         self.tasks.append((kind, urgency, detail))
+        if joins is not None:
+            self.joining[len(self.tasks) - 1] = joins
         fresh_from = self.now_ms - _ONE_ALERT_PER_MS
         known = {k: at for k, at in self.state.alerted.items() if at > fresh_from}
         new = {f"{urgency}:{what}": self.now_ms for what in alert}

@@ -7,6 +7,7 @@ that whoever looks at the worklist knows whether somebody is on the way. Nothing
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from core.clinic import clinic, with_hours
 from core.followup.ladder import out_of_quiet_hours
@@ -110,7 +111,7 @@ def _advice(answer: Answer, verdict: Verdict) -> dict[str, object]:
     return {"kind": "triage", "at_ms": answer.now_ms, "data": to_json(verdict)}
 
 
-def _rests_on(state: DialogState) -> dict[str, object]:
+def _rests_on(state: DialogState) -> dict[str, Any]:
     """Return what the open card or assessment rests on, for whoever calls the patient."""
     if state.advice is None:
         return {}

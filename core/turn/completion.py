@@ -12,7 +12,7 @@ from core.delivery import OUTBOX_BODY, TASK_DETAIL
 from core.dispatch import INBOX_BODY, TurnInput
 from core.gather import Waiting
 from core.gather import to_json as message_to_json
-from core.message import Inbound
+from core.message import AttachmentKind, Inbound
 from core.ports import Capabilities, Channel
 from core.reply import Reply, plain_text, to_json
 from core.split import numbered_buttons, split
@@ -53,7 +53,8 @@ def to_completion(
             state = state.with_exchange("patient", waiting.what.text)
             state = replace(state, facts=merged(state.facts, facts(waiting.what.text)))
     for reply in answer.replies:
-        state = state.with_exchange("service", plain_text(reply))
+        if not any(reply is aside for aside in answer.asides):
+            state = state.with_exchange("service", plain_text(reply))
     if any(reply.kind == "emergency" for reply in answer.replies):
         state = replace(state, since_emergency=0)  # what led to the card is answered
     said: list[Entry] = []
@@ -75,6 +76,7 @@ def to_completion(
         zone=state.zone,
         consents=tuple(answer.consents),
         photos=tuple(_photo(keys, row) for row in answer.photos),
+        voices=tuple(answer.voices),
         readings=tuple((n, keys.seal_json(READING, reading)) for n, reading in answer.readings),
         tasks=tuple(
             {
@@ -86,6 +88,7 @@ def to_completion(
                 "changed_at_ms": answer.now_ms,
                 "deadline_ms": answer.now_ms + staff_within_ms(Urgency(urgency)),
                 "alert_due_ms": answer.now_ms if number in answer.alerting else None,
+                "joins": answer.joining.get(number),
             }
             for number, (kind, urgency, detail) in enumerate(answer.tasks)
         ),
@@ -155,8 +158,18 @@ def _shown(answer: Answer, waiting: Waiting, message: Inbound) -> dict[str, obje
     mine = [row["blob"] for row in answer.photos if row["inbox_id"] == waiting.inbox_id]
     photos = list(dict.fromkeys(mine))  # one picture may hold two eyes
     if answer.outcome == "held":  # not read yet; a channel that keeps uploads can show them
-        photos = [a.ref for a in message.attachments if _BLOB.fullmatch(a.ref)]
-    return {"text": message.text or label or "", "photos": photos}
+        photos = [
+            a.ref
+            for a in message.attachments
+            if a.kind is not AttachmentKind.VOICE and _BLOB.fullmatch(a.ref)
+        ]
+    voices = [
+        a.ref if _BLOB.fullmatch(a.ref) else ""  # only a channel that keeps uploads can play them
+        for a in message.attachments
+        if a.kind is AttachmentKind.VOICE
+    ]
+    shown: dict[str, object] = {"text": message.text or label or "", "photos": photos}
+    return {**shown, "voices": voices} if voices else shown
 
 
 def _said(keys: Keyring, answer: Answer, reply: Reply, parts: Sequence[Reply]) -> Entry:

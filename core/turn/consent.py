@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from core.message import Language
+from core.message import AttachmentKind, Language
 from core.reply import Bullets, Button, Reply, Text, paragraph, say
 from core.texts import text
 from core.turn.answer import Answer
@@ -155,13 +155,23 @@ def _decide(answer: Answer, kind: ConsentKind, *, granted: bool) -> bool:
 
 
 def _drop_held_pictures(answer: Answer) -> None:
-    """Only pictures were waiting for this consent; what was written is answered."""
+    """Only pictures were waiting for this consent; what was written or said is answered."""
     held = answer.state.held
-    if any(data.get("attachments") for _, _, data in held):
+    voices = [_voices(data) for _, _, data in held]
+    pairs = list(zip(held, voices, strict=True))
+    if any(len(kept) < len(data.get("attachments", ())) for (_, _, data), kept in pairs):
         answer.say(say("notice", text(answer.language, "consent.photos_refused")))
-    without: dict[str, Any] = {"attachments": []}
-    kept = tuple((m, i, data | without) for m, i, data in held if data["text"])
-    answer.remember(held=kept)
+    answer.remember(
+        held=tuple(
+            (message_id, inbox_id, data | {"attachments": kept})
+            for (message_id, inbox_id, data), kept in pairs
+            if data["text"] or kept
+        )
+    )
+
+
+def _voices(message: dict[str, Any]) -> list[Any]:
+    return [a for a in message.get("attachments", ()) if a[0] == AttachmentKind.VOICE]
 
 
 def _thank(answer: Answer) -> bool:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.clock import Clock
-from core.dispatch import TurnInput
+from core.dispatch import INBOX_BODY, TurnInput
 from core.drift import Tallies
 from core.followup.cadence import arm_of
 from core.followup.calendar import ALWAYS_OPEN, OpenDays
-from core.gather import Event
+from core.gather import Event, from_json
 from core.message import Address, Inbound, Language
 from core.ports import Blobs, Channel, FundusReader
 from core.reply import say
@@ -26,6 +26,7 @@ from core.store.hand_back import last_said
 from core.store.plans import Plan, latest_plan, offered
 from core.store.record import photo_at
 from core.store.store import Store
+from core.store.voices import message_of, open_tasks_of
 from core.texts import text
 from core.turn import (
     calendar_note,
@@ -37,6 +38,7 @@ from core.turn import (
     red_flags,
     reminders,
     taken_over,
+    voices,
     which_eye,
 )
 from core.turn.answer import Answer
@@ -44,10 +46,10 @@ from core.turn.completion import READING, STATE, to_completion
 from core.turn.hearing import (
     Heard,
     Message,
+    beside_the_words,
     hear,
     holding,
-    pictures_alone,
-    pictures_of,
+    not_allowed,
     settle_language,
     unheld,
 )
@@ -215,8 +217,20 @@ class TurnHandler:
         elif event.name == "relay":
             relayed = await self._store.read(relayed_of, (event.ref, turn.conversation_id))
             reminders.relayed(answer, relayed)
+        elif (recording := voices.due_of(event.name)) is not None:
+            await self._keep_voices(answer, turn, recording)
         else:
             card.on_timer(answer, event.name)
+
+    async def _keep_voices(self, answer: Answer, turn: TurnInput, due: tuple[int, int]) -> None:
+        found = await self._store.read(message_of, (turn.conversation_id, due[0]))
+        answer.outcome = "ignored"
+        if found is None or found[1] is None or self._needs_consent(answer):
+            return  # erased, or consent was taken back meanwhile
+        body = self._store.keys.open_json(INBOX_BODY, found[1])
+        message = from_json(body, turn.address, found[0])
+        channel = self._channels.get((turn.address.channel, turn.address.account))
+        await voices.keep(answer, due, message, channel, self._blobs)
 
     # -- what a person sent ----------------------------------------------------------------
 
@@ -238,6 +252,8 @@ class TurnHandler:
             or reminders.typed_command(heard.words)
         )
         command = None if button else command_of(heard.words)
+        if command is not None or button is not None:
+            answer.follow_on = beside_the_words(inbounds)
         if command is not None:
             await self._on_command(answer, turn, command)
             return
@@ -246,20 +262,24 @@ class TurnHandler:
             return
         self._learn(answer, heard.words)
         place, needs_consent = self._settings.emergency_place, self._needs_consent(answer)
+        if not needs_consent:
+            voices.schedule(answer, [v for v in heard.voices if v.attachment.transcribed])
         if red_flags.look(answer, heard.words, place):
             if needs_consent:
                 red_flags.ask_consent_after(answer)
             if answer.replies[0].kind == "emergency":
-                # The card goes out now; pictures that came with the words get the next turn.
-                answer.follow_on = [pictures_alone(m) for _, m in inbounds if m.attachments]
+                # The card goes out now; what came with the words gets the next turn.
+                answer.follow_on = beside_the_words(inbounds)
                 return
-            if not heard.attachments:
+            if not heard.attachments and not heard.unheard:
                 return
             # A doubt about the caption is asked about; the picture is looked at all the same.
-        elif not heard.attachments and red_flags.about_the_card(answer, heard.words, place):
+        elif not (heard.attachments or heard.unheard) and red_flags.about_the_card(
+            answer, heard.words, place
+        ):
             return
         if needs_consent:
-            self._hold(answer, inbounds)
+            self._hold(answer, inbounds, heard)
             return
         await self._consult(answer, turn, inbounds, channel)
 
@@ -292,12 +312,14 @@ class TurnHandler:
             or reminders.typed_command(heard.words)
         )
         if command is not None and command.name not in ("reminders", "resume", "link"):
+            answer.follow_on = beside_the_words(inbounds)
             commands.run(
                 answer, command, consent_required=self._settings.consent_required, plans=[]
             )
             return
         if button is not None and button.split(":")[1] not in taken_over.FOR_STAFF:
             held = answer.state.held
+            answer.follow_on = beside_the_words(inbounds)
             if button.split(":")[1] != "consent":
                 await self._on_button(answer, turn, button, channel)
             elif consent.on_button(answer, button):
@@ -316,6 +338,12 @@ class TurnHandler:
     ) -> None:
         """Read the photos and keep what the reader says for staff; the patient hears it of them."""
         heard = hear(inbounds)
+        if heard.voices and self._needs_consent(answer):
+            answer.state = holding(answer.state, inbounds)
+            answer.outcome = "held"
+            answer.say(consent.ask_again(answer.language))
+            return
+        voices.schedule(answer, heard.voices)
         if not heard.attachments:
             return
         if self._settings.consent_required and not answer.state.granted("photos"):
@@ -373,8 +401,8 @@ class TurnHandler:
         held = answer.state.held
         if consent.on_button(answer, action):
             await self._answer_held(answer, turn, channel)
-        if not answer.state.granted("photos") and not answer.state.held:
-            answer.discard += pictures_of(held, turn.address)
+        if not answer.state.held:
+            answer.discard += not_allowed(held, turn.address, answer.state)
 
     async def _on_eye_button(self, answer: Answer, turn: TurnInput, action: str) -> None:
         place = which_eye.open_place(answer)
@@ -395,10 +423,12 @@ class TurnHandler:
     def _needs_consent(self, answer: Answer) -> bool:
         return self._settings.consent_required and not answer.state.granted("health")
 
-    def _hold(self, answer: Answer, inbounds: Sequence[Message]) -> None:
+    def _hold(self, answer: Answer, inbounds: Sequence[Message], heard: Heard) -> None:
         first = answer.state.asking is None and "health" not in answer.state.consents
         answer.state = holding(answer.state, inbounds)
         answer.outcome = "held"
+        if heard.unheard:
+            voices.before_consent(answer)
         if first:
             consent.ask_all(answer, welcome=True, kept=True)
         else:
@@ -420,6 +450,9 @@ class TurnHandler:
     ) -> None:
         heard = hear(inbounds)
         self._learn(answer, heard.words)
+        voices.schedule(answer, heard.voices)
+        if heard.unheard:
+            await self._tell_of_voices(answer, turn, heard)
         if heard.attachments:
             if self._settings.consent_required and not answer.state.granted("photos"):
                 answer.state = holding(answer.state, inbounds)
@@ -428,6 +461,8 @@ class TurnHandler:
                 answer.say(consent.ask_one(answer.language, "photos", key=needed))
                 return
             await self._photos(answer, heard, channel)
+            return
+        if not heard.words and heard.unheard:
             return
         if not heard.words:
             answer.outcome = "refused"
@@ -442,6 +477,14 @@ class TurnHandler:
         await self._words(answer, turn, heard.words, channel)
         if heard.other_attachments:
             answer.say(say("notice", text(answer.language, "turn.only_text_and_photos")))
+
+    async def _tell_of_voices(self, answer: Answer, turn: TurnInput, heard: Heard) -> None:
+        tasks = await self._store.read(open_tasks_of, turn.conversation_id)
+        earlier = voices.open_task(self._store.keys, tasks)
+        if heard.words or heard.attachments:
+            voices.tell(answer, earlier)
+        else:
+            voices.tell_alone(answer, earlier)
 
     async def _about_a_visit(self, answer: Answer, turn: TurnInput, words: str) -> bool:
         """Take words about a planned visit; False when they are about something else."""
