@@ -15,12 +15,12 @@ from adapters.console.codes import (
     recovery_hash,
     step_of,
 )
-from adapters.console.frame import frame, moment
-from adapters.console.guard import visit_of
+from adapters.console.frame import frame, moment, number_in
+from adapters.console.guard import note_subject, visit_of
 from adapters.console.passwords import SHORTEST_PASSWORD, Passwords, is_good
-from adapters.console.session import Visit
+from adapters.console.session import Doorkeeper, Visit
 from adapters.console.settings import ConsoleSettings
-from adapters.console.staff_ports import CodeBook, StaffAccounts, StaffSessions
+from adapters.console.staff_ports import CodeBook, Phone, Phones, StaffAccounts, StaffSessions
 from adapters.http.failures import Refusal
 from adapters.http.forms import read_form
 from adapters.http.language import language_of, texts_in
@@ -30,6 +30,7 @@ from core.clock import Clock
 
 _PAGE = "/console/account"
 _WINDOW_MS = 15 * 60_000
+_DONE = frozenset({"password", "sessions", "codes_off", "phone", "phone_ended"})
 
 
 class AccountPage:
@@ -41,18 +42,23 @@ class AccountPage:
         settings: ConsoleSettings,
         accounts: StaffAccounts,
         sessions: StaffSessions,
+        phones: Phones,
         codes: CodeBook,
+        doorkeeper: Doorkeeper,
         passwords: Passwords,
         templates: Environment,
         clock: Clock,
     ) -> None:
         self._accounts = accounts
         self._sessions = sessions
+        self._phones = phones
+        self._doorkeeper = doorkeeper
         self._codes = codes
         self._passwords = passwords
         self._account_page = templates.get_template("account.html")
         self._codes_page = templates.get_template("codes.html")
         self._clock = clock
+        self._trusts = settings.offline_hours > 0
         self._zone = ZoneInfo(settings.timezone)
         # A borrowed phone that is logged in must not be a place to guess the password.
         self._guesses = RateLimit(clock, limit=settings.attempts_per_account, window_ms=_WINDOW_MS)
@@ -87,6 +93,28 @@ class AccountPage:
             visit.staff.staff_id, handle=fields.get("session", "")[:64], keep=visit.token_hash
         )
         raise web.HTTPSeeOther(f"{_PAGE}?done=sessions")
+
+    async def trust_phone(self, request: web.Request) -> web.StreamResponse:
+        """Make this phone one of the clinic's; asks for the password once more."""
+        visit = visit_of(request)
+        if not self._trusts:
+            raise Refusal(404)
+        await self._ask_password(visit, (await read_form(request)).get("old", ""))
+        redirect = web.HTTPSeeOther(f"{_PAGE}?done=phone")
+        if visit.phone_id is None:
+            await self._doorkeeper.trust_phone(request, redirect, visit)
+        raise redirect
+
+    async def distrust_phone(self, request: web.Request) -> web.StreamResponse:
+        """Take the trust back from this phone, or from one that oneself trusted."""
+        visit = visit_of(request)
+        phone_id = number_in(await read_form(request), "phone")
+        own = await self._phones.phones(given_by=visit.staff.staff_id, at_ms=self._clock.now_ms())
+        if phone_id != visit.phone_id and phone_id not in {phone.id for phone in own}:
+            raise Refusal(404)
+        await self._phones.distrust_phone(phone_id)
+        note_subject(request, f"phone {phone_id}")
+        raise web.HTTPSeeOther(f"{_PAGE}?done=phone_ended")
 
     async def codes(self, request: web.Request) -> web.StreamResponse:
         """Show the secret to put into an authenticator app; a new one until it is confirmed."""
@@ -155,10 +183,13 @@ class AccountPage:
     ) -> web.Response:
         visit = visit_of(request)
         done = request.query.get("done", "")
-        if not notice_key and done in {"password", "sessions", "codes_off"}:
+        if not notice_key and done in _DONE:
             notice_key = f"console.account.done.{done}"
         say = texts_in(language_of(request))
         sessions = await self._sessions.sessions_of(visit.staff.staff_id)
+        phones = await self._phones.phones(
+            given_by=visit.staff.staff_id, at_ms=self._clock.now_ms()
+        )
         page = self._account_page.render(
             **frame(request, _PAGE),
             notice=say(notice_key) if notice_key else "",
@@ -167,13 +198,15 @@ class AccountPage:
             role=visit.staff.role,
             shortest=SHORTEST_PASSWORD,
             has_codes=await self._codes.is_on(visit.staff.staff_id),
+            trusts=self._trusts,
+            phone_id=visit.phone_id,
+            phones=[phone_row(phone, self._zone) for phone in phones if phone.id != visit.phone_id],
             sessions=[
                 {
                     "handle": session.handle,
                     "device": session.device,
                     "began": moment(session.created_at_ms, self._zone),
                     "seen": moment(session.seen_at_ms, self._zone),
-                    "is_trusted": session.is_trusted,
                     "is_this": visit.token_hash.startswith(session.handle),
                 }
                 for session in sessions
@@ -199,6 +232,17 @@ class AccountPage:
             recovery=recovery or [],
         )
         return html(page, status=status)
+
+
+def phone_row(phone: Phone, zone: ZoneInfo) -> dict[str, object]:
+    """Return what ``phone.html`` shows of a phone."""
+    return {
+        "id": phone.id,
+        "device": phone.device,
+        "name": phone.name,
+        "given": moment(phone.given_at_ms, zone),
+        "seen": moment(phone.seen_at_ms, zone),
+    }
 
 
 def qr_picture(content: str) -> web.Response:

@@ -29,6 +29,7 @@ def frame(request: web.Request, page: str) -> dict[str, object]:
         "staff_name": visit.staff.staff_name,
         "form_token": visit.form_token,
         "page": page,
+        "keeps": visit.phone_id is not None,
         "menu": [] if visit.staff.must_change else menu_for(visit.staff.role),
     }
 

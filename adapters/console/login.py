@@ -48,7 +48,6 @@ class Login:
         self._doorkeeper = doorkeeper
         self._page = templates.get_template("login.html")
         self._clock = clock
-        self._trusts = settings.offline_hours > 0
         self._per_pair = RateLimit(clock, limit=settings.attempts_per_account, window_ms=_WINDOW_MS)
         self._per_account = RateLimit(
             clock, limit=_ANYWHERE * settings.attempts_per_account, window_ms=_WINDOW_MS
@@ -94,14 +93,11 @@ class Login:
         self._per_pair.forget(both)
         if verdict.rehashed:
             await self._accounts.replace_password_hash(staff.id, verdict.rehashed)
-        is_trusted = self._trusts and fields.get("trusted") == "1"
         if staff.has_codes:
             redirect = web.HTTPSeeOther("/console/login")
-            await self._doorkeeper.begin(
-                request, redirect, staff.id, needs_code=True, is_trusted=is_trusted
-            )
+            await self._doorkeeper.begin(request, redirect, staff.id, needs_code=True)
             raise redirect
-        raise await self._let_in(request, staff.id, is_trusted=is_trusted)
+        raise await self._let_in(request, staff.id)
 
     async def code(self, request: web.Request) -> web.StreamResponse:
         """Check the one-time code, or a recovery code, of who gave the right password."""
@@ -121,7 +117,7 @@ class Login:
             await self._record("code_failed", staff_id)
             return self._draw(request, "console.login.wrong_code", 401, half=half)
         self._per_code.forget(str(staff_id))
-        redirect = await self._let_in(request, staff_id, is_trusted=half.staff.is_trusted)
+        redirect = await self._let_in(request, staff_id)
         await self._doorkeeper.forget(half)  # the half session's token opens nothing from now on
         raise redirect
 
@@ -132,13 +128,11 @@ class Login:
             return await self._codes.use_step(staff_id, step)
         return await self._codes.use_recovery(staff_id, recovery_hash(code))
 
-    async def _let_in(
-        self, request: web.Request, staff_id: int, *, is_trusted: bool
-    ) -> web.HTTPSeeOther:
+    async def _let_in(self, request: web.Request, staff_id: int) -> web.HTTPSeeOther:
         log.info("staff_login", staff_id=staff_id)
         await self._record("login", staff_id)
         redirect = web.HTTPSeeOther("/console")
-        await self._doorkeeper.begin(request, redirect, staff_id, is_trusted=is_trusted)
+        await self._doorkeeper.begin(request, redirect, staff_id)
         return redirect
 
     async def _record(self, what: str, staff_id: int) -> None:
@@ -175,7 +169,6 @@ class Login:
             language=language,
             large=is_large(request),
             error=error,
-            trusts=self._trusts,
             form_token=half.form_token if half else "",
         )
         response = html(page, status=status)

@@ -136,10 +136,9 @@ class RecallPage:
         language = language_of(request)
         say = texts_in(language)
         tasks = await self._recalls.open_recalls(limit=_SHOWN)
-        keeps = visit.staff.is_trusted and self._keep_s > 0
+        keeps = visit.phone_id is not None and self._keep_s > 0
         page = self._page.render(
             **frame(request, PAGES[1]),
-            keeps=keeps,
             staff_id=visit.staff.staff_id,
             drawn=self._time(self._clock.now_ms()),
             new_key=lambda: str(uuid4()),

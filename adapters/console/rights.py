@@ -83,6 +83,9 @@ RIGHTS: Mapping[str, Right] = {
     "GET /console/photos/{photo}/card": Right(
         "nurse", audit="picture_viewed", of_patient=True, is_part=True
     ),
+    "GET /console/photos/{photo}/overlay": Right(
+        "nurse", audit="picture_viewed", of_patient=True, is_part=True
+    ),
     "POST /console/photos/{photo}/review": Right("doctor", audit="photo_graded", of_patient=True),
     "POST /console/photos/{photo}/send": Right("nurse", audit="result_sent", of_patient=True),
     "GET /console/new-photo": Right("nurse"),
@@ -95,6 +98,9 @@ RIGHTS: Mapping[str, Right] = {
     "GET /console/account": Right("nurse", is_early=True),
     "POST /console/account/password": Right("nurse", audit="password_changed", is_early=True),
     "POST /console/account/sessions/end": Right("nurse", audit="session_ended"),
+    # Besides the role the page asks for the password once more.
+    "POST /console/account/phone": Right("nurse", audit="phone_trusted"),
+    "POST /console/account/phone/end": Right("nurse", audit="phone_ended"),
     "GET /console/account/codes": Right("nurse"),
     "GET /console/account/codes/qr.svg": Right("nurse", is_part=True),
     "POST /console/account/codes/on": Right("nurse", audit="codes_on"),
@@ -115,6 +121,7 @@ RIGHTS: Mapping[str, Right] = {
     "POST /console/staff/active": Right("admin", audit="staff_switched"),
     "POST /console/staff/password": Right("admin", audit="password_reset"),
     "POST /console/staff/sessions/end": Right("admin", audit="sessions_ended"),
+    "POST /console/staff/phones/end": Right("admin", audit="phone_ended"),
     "GET /console/audit": Right("admin", audit="audit_viewed"),
 }
 

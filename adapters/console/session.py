@@ -1,6 +1,8 @@
 """Staff sessions: a random token in a cookie, everything else on our side.
 
 The token for forms is derived from the session's, so it needs no storage and ends with it.
+A phone of the clinic has a second cookie, which outlives logins and lets nobody in: it only says
+that the list of calls may be kept there.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from adapters.console.settings import ConsoleSettings
-from adapters.console.staff_ports import StaffSession, StaffSessions
+from adapters.console.staff_ports import Doors, StaffSession
 from core.clock import Clock
+from core.store.phones import UNUSED_MS
 
 _TOUCH_EVERY_MS = 60_000
 # Between the password and the one-time code.
@@ -38,11 +41,19 @@ _BROWSERS = (
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request by someone who is logged in; `form_token` belongs into every form."""
+    """A request by someone who is logged in.
+
+    Attributes:
+        staff: who.
+        token_hash: of the session's cookie.
+        form_token: belongs into every form.
+        phone_id: the clinic's phone they are on, which may keep the list of calls; None elsewhere.
+    """
 
     staff: StaffSession
     token_hash: str
     form_token: str
+    phone_id: int | None = None
 
 
 VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)
@@ -50,6 +61,10 @@ VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)
 
 def _cookie_name(*, secure: bool) -> str:
     return "__Host-oc_staff" if secure else "oc_staff"
+
+
+def _phone_cookie_name(*, secure: bool) -> str:
+    return "__Host-oc_phone" if secure else "oc_phone"
 
 
 def _hash(token: str) -> str:
@@ -61,9 +76,9 @@ def _form_token(token: str) -> str:
 
 
 class Doorkeeper:
-    """Begins, recognises and ends staff sessions."""
+    """Begins, recognises and ends staff sessions; knows the clinic's phones."""
 
-    def __init__(self, sessions: StaffSessions, settings: ConsoleSettings, clock: Clock) -> None:
+    def __init__(self, sessions: Doors, settings: ConsoleSettings, clock: Clock) -> None:
         self._sessions = sessions
         self._settings = settings
         self._clock = clock
@@ -90,7 +105,7 @@ class Doorkeeper:
         staff = await self._sessions.find_session(visit.token_hash)
         if staff is None or self._is_over(staff) or staff.role != visit.staff.role:
             return None
-        return Visit(staff, visit.token_hash, visit.form_token)
+        return Visit(staff, visit.token_hash, visit.form_token, visit.phone_id)
 
     async def stay(self, visit: Visit) -> None:
         """Note that its holder is here, so that the session goes on."""
@@ -117,7 +132,36 @@ class Doorkeeper:
         if self._is_over(staff):
             await self._sessions.revoke_session(token_hash)
             return None
-        return Visit(staff, token_hash, _form_token(token))
+        return Visit(staff, token_hash, _form_token(token), await self._phone(request))
+
+    async def _phone(self, request: web.Request) -> int | None:
+        """Return the clinic's phone a request comes from, where phones may keep anything."""
+        token = request.cookies.get(_phone_cookie_name(secure=request.secure), "")
+        if not self._settings.offline_hours or not 40 <= len(token) <= 64:
+            return None
+        return await self._sessions.find_phone(_hash(token), at_ms=self._clock.now_ms())
+
+    async def trust_phone(
+        self, request: web.Request, response: web.StreamResponse, visit: Visit
+    ) -> None:
+        """Make the phone one of the clinic's; who asks has shown the right to."""
+        token = secrets.token_urlsafe(32)
+        device = device_of(request.headers.get("User-Agent", ""))
+        await self._sessions.trust_phone(
+            _hash(token), by=visit.staff.staff_id, device=device, at_ms=self._clock.now_ms()
+        )
+        self._keep_phone(request, response, token)
+
+    def _keep_phone(self, request: web.Request, response: web.StreamResponse, token: str) -> None:
+        response.set_cookie(
+            _phone_cookie_name(secure=request.secure),
+            token,
+            max_age=UNUSED_MS // 1000,
+            path="/",
+            secure=request.secure,
+            httponly=True,
+            samesite="Lax",
+        )
 
     async def begin(
         self,
@@ -126,7 +170,6 @@ class Doorkeeper:
         staff_id: int,
         *,
         needs_code: bool = False,
-        is_trusted: bool = False,
     ) -> None:
         """Begin a new session; the token is made here, never taken from the visitor."""
         token = secrets.token_urlsafe(32)
@@ -136,8 +179,12 @@ class Doorkeeper:
             at_ms=self._clock.now_ms(),
             device=device_of(request.headers.get("User-Agent", "")),
             needs_code=needs_code,
-            is_trusted=is_trusted,
         )
+        phone_id = None if needs_code else await self._phone(request)
+        if phone_id is not None:  # in use: half a year from now on
+            await self._sessions.see_phone(phone_id, at_ms=self._clock.now_ms())
+            name = _phone_cookie_name(secure=request.secure)
+            self._keep_phone(request, response, request.cookies[name])
         response.set_cookie(
             _cookie_name(secure=request.secure),
             token,

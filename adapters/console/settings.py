@@ -21,8 +21,8 @@ class ConsoleSettings(BaseModel):
         argon2_passes: passes over it.
         argon2_lanes: lanes.
         timezone: IANA zone of the times shown.
-        offline_hours: so long a phone that was marked at login as the clinic's own may show the
-            list of calls without a line; 0 lets no phone keep anything.
+        offline_hours: so long a phone that somebody made the clinic's own (My account) may show
+            the list of calls without a line; 0 lets no phone keep anything.
         refresh_s: how often the page looks for new tasks.
     """
 

@@ -26,14 +26,14 @@ from adapters.console.recalls import RecallPage
 from adapters.console.session import Doorkeeper
 from adapters.console.settings import ConsoleSettings
 from adapters.console.staff_page import StaffPage
-from adapters.console.staff_ports import Audit, CodeBook, StaffAccounts, StaffSessions
+from adapters.console.staff_ports import Audit, CodeBook, Phones, StaffAccounts, StaffSessions
 from adapters.console.today import Today
 from adapters.http.pages import environment
 from adapters.http.static import StaticFiles
 from core.clock import Clock, SystemClock
 
 
-class Roll(StaffAccounts, StaffSessions, CodeBook, Audit, Protocol):
+class Roll(StaffAccounts, StaffSessions, Phones, CodeBook, Audit, Protocol):
     """Everything about staff in one, as the store has it."""
 
 
@@ -93,7 +93,9 @@ def console_routes(
         settings=settings,
         accounts=roll,
         sessions=roll,
+        phones=roll,
         codes=roll,
+        doorkeeper=doorkeeper,
         passwords=passwords,
         templates=templates,
         clock=clock,
@@ -102,6 +104,7 @@ def console_routes(
         settings=settings,
         accounts=roll,
         sessions=roll,
+        phones=roll,
         codes=roll,
         passwords=passwords,
         templates=templates,
@@ -143,6 +146,8 @@ def console_routes(
         web.get("/console/account", account.get),
         web.post("/console/account/password", account.set_password),
         web.post("/console/account/sessions/end", account.end_session),
+        web.post("/console/account/phone", account.trust_phone),
+        web.post("/console/account/phone/end", account.distrust_phone),
         web.get("/console/account/codes", account.codes),
         web.get("/console/account/codes/qr.svg", account.codes_picture),
         web.post("/console/account/codes/on", account.codes_on),
@@ -153,6 +158,7 @@ def console_routes(
         web.post("/console/staff/active", staff.set_active),
         web.post("/console/staff/password", staff.reset_password),
         web.post("/console/staff/sessions/end", staff.end_sessions),
+        web.post("/console/staff/phones/end", staff.distrust_phone),
         web.get("/console/audit", audit_page.get),
         web.post("/console/preferences", today.preferences),
         web.get("/console/login", login.form),

@@ -12,15 +12,17 @@ from adapters.console.staff_ports import (
     AuditRow,
     Member,
     OwnSession,
+    Phone,
     Staff,
     StaffSession,
 )
+from core.store import phones as phone_queries
 from core.store import staff as queries
 from core.store.store import Store
 
 
 class StaffRoll:
-    """Implements `StaffAccounts`, `StaffSessions`, `CodeBook` and `Audit`.
+    """Implements `StaffAccounts`, `StaffSessions`, `Phones`, `CodeBook` and `Audit`.
 
     Args:
         store: where everything is.
@@ -93,7 +95,6 @@ class StaffRoll:
         at_ms: int,
         device: str = "",
         needs_code: bool = False,
-        is_trusted: bool = False,
     ) -> None:
         """Begin a session."""
         row = {
@@ -103,7 +104,6 @@ class StaffRoll:
             "seen_at_ms": at_ms,
             "device": device,
             "needs_code": needs_code,
-            "is_trusted": is_trusted,
         }
         await self._store.write(queries.create_sessions, row)
 
@@ -120,7 +120,6 @@ class StaffRoll:
             _role(row),
             row["must_change"],
             row["needs_code"],
-            row["is_trusted"],
         )
 
     async def touch_session(self, token_hash: str, *, at_ms: int) -> None:
@@ -139,7 +138,6 @@ class StaffRoll:
                 row["created_at_ms"],
                 row["seen_at_ms"],
                 row["device"],
-                row["is_trusted"],
             )
             for row in await self._store.read(queries.sessions_of, staff_id)
         ]
@@ -149,6 +147,38 @@ class StaffRoll:
         return await self._store.write(
             queries.end_sessions, queries.EndSessions(staff_id, handle, keep)
         )
+
+    async def trust_phone(self, token_hash: str, *, by: int, device: str, at_ms: int) -> None:
+        """Let a phone keep the list of calls from now on."""
+        phone = phone_queries.NewPhone(token_hash, device, by, at_ms)
+        await self._store.write(phone_queries.trust_phones, phone)
+
+    async def find_phone(self, token_hash: str, *, at_ms: int) -> int | None:
+        """Return the id of a phone that is trusted at this moment, or None."""
+        return await self._store.read(phone_queries.find_phone, (token_hash, at_ms))
+
+    async def see_phone(self, phone_id: int, *, at_ms: int) -> None:
+        """Note that somebody logged in there."""
+        await self._store.write(phone_queries.see_phones, (phone_id, at_ms))
+
+    async def phones(self, *, given_by: int | None, at_ms: int) -> Sequence[Phone]:
+        """Return what one person, or with None anybody, trusted."""
+        rows = await self._store.read(phone_queries.phones, (given_by, at_ms))
+        return [
+            Phone(
+                row["id"],
+                row["device"],
+                row["given_by"],
+                row["name"],
+                row["given_at_ms"],
+                row["seen_at_ms"],
+            )
+            for row in rows
+        ]
+
+    async def distrust_phone(self, phone_id: int) -> bool:
+        """Take the trust back."""
+        return await self._store.write(phone_queries.distrust_phones, phone_id)
 
     async def secret(self, staff_id: int) -> str | None:
         """Return the secret that was begun or is on, or None."""

@@ -8,13 +8,14 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 from jinja2 import Environment
 
+from adapters.console.account import phone_row
 from adapters.console.codes import new_password
 from adapters.console.frame import frame, moment, number_in
 from adapters.console.guard import note_subject, visit_of
 from adapters.console.passwords import Passwords
 from adapters.console.rights import ROLES, Role
 from adapters.console.settings import ConsoleSettings
-from adapters.console.staff_ports import CodeBook, Member, StaffAccounts, StaffSessions
+from adapters.console.staff_ports import CodeBook, Member, Phones, StaffAccounts, StaffSessions
 from adapters.http.failures import Refusal
 from adapters.http.forms import read_form
 from adapters.http.language import language_of, texts_in
@@ -34,6 +35,7 @@ class StaffPage:
         settings: ConsoleSettings,
         accounts: StaffAccounts,
         sessions: StaffSessions,
+        phones: Phones,
         codes: CodeBook,
         passwords: Passwords,
         templates: Environment,
@@ -41,6 +43,7 @@ class StaffPage:
     ) -> None:
         self._accounts = accounts
         self._sessions = sessions
+        self._phones = phones
         self._codes = codes
         self._passwords = passwords
         self._page = templates.get_template("staff.html")
@@ -105,6 +108,14 @@ class StaffPage:
         await self._sessions.end_sessions(member.id)
         raise web.HTTPSeeOther(_PAGE)
 
+    async def distrust_phone(self, request: web.Request) -> web.StreamResponse:
+        """Take the trust back from a phone; what it kept goes when it next asks for a page."""
+        phone_id = number_in(await read_form(request), "phone")
+        if not await self._phones.distrust_phone(phone_id):
+            raise Refusal(404)
+        note_subject(request, f"phone {phone_id}")
+        raise web.HTTPSeeOther(f"{_PAGE}#phones")
+
     async def _somebody_else(self, request: web.Request, fields: dict[str, str]) -> Member:
         """Return whom a form is about.
 
@@ -134,11 +145,13 @@ class StaffPage:
     ) -> web.Response:
         say = texts_in(language_of(request))
         members = await self._accounts.members()
+        phones = await self._phones.phones(given_by=None, at_ms=self._clock.now_ms())
         page = self._page.render(
             **frame(request, _PAGE),
             notice=say(notice_key) if notice_key else "",
             given=given,
             roles=ROLES,
+            phones=[phone_row(phone, self._zone) for phone in phones],
             own_id=visit_of(request).staff.staff_id,
             members=[
                 (member, moment(member.seen_at_ms, self._zone) if member.seen_at_ms else "–")

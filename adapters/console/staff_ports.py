@@ -40,7 +40,6 @@ class StaffSession:
         role: what they may do now.
         must_change: they have to choose a password of their own first.
         needs_code: the one-time code is still to come, so this opens nothing yet.
-        is_trusted: on a phone of the clinic, which may keep the list of calls.
     """
 
     staff_id: int
@@ -50,7 +49,6 @@ class StaffSession:
     role: Role = "nurse"
     must_change: bool = False
     needs_code: bool = False
-    is_trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,27 @@ class OwnSession:
     created_at_ms: int
     seen_at_ms: int
     device: str
-    is_trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """A phone that may keep the list of calls for when there is no line.
+
+    Attributes:
+        id: stable id; appears in forms.
+        device: system and browser in a word each.
+        given_by: id of who trusted it.
+        name: theirs.
+        given_at_ms: when.
+        seen_at_ms: when somebody last logged in there.
+    """
+
+    id: int
+    device: str
+    given_by: int
+    name: str
+    given_at_ms: int
+    seen_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +164,6 @@ class StaffSessions(Protocol):
         at_ms: int,
         device: str = "",
         needs_code: bool = False,
-        is_trusted: bool = False,
     ) -> None:
         """Begin a session."""
         ...
@@ -173,6 +190,34 @@ class StaffSessions(Protocol):
         A handle of somebody else's session ends nothing.
         """
         ...
+
+
+class Phones(Protocol):
+    """Phones of the clinic, known by the SHA-256 of a cookie of their own."""
+
+    async def trust_phone(self, token_hash: str, *, by: int, device: str, at_ms: int) -> None:
+        """Let a phone keep the list of calls from now on."""
+        ...
+
+    async def find_phone(self, token_hash: str, *, at_ms: int) -> int | None:
+        """Return the id of a phone that is trusted at this moment, or None."""
+        ...
+
+    async def see_phone(self, phone_id: int, *, at_ms: int) -> None:
+        """Note that somebody logged in there."""
+        ...
+
+    async def phones(self, *, given_by: int | None, at_ms: int) -> Sequence[Phone]:
+        """Return what one person, or with None anybody, trusted; the one used last first."""
+        ...
+
+    async def distrust_phone(self, phone_id: int) -> bool:
+        """Take the trust back; False where there was none. The phone hears of it when it asks."""
+        ...
+
+
+class Doors(StaffSessions, Phones, Protocol):
+    """Who comes in, and on which phone."""
 
 
 class CodeBook(Protocol):

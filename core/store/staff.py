@@ -195,7 +195,6 @@ def find_session(connection: Connection, token_hash: str) -> RowMapping | None:
                 staff_session.c.created_at_ms,
                 staff_session.c.seen_at_ms,
                 staff_session.c.needs_code,
-                staff_session.c.is_trusted,
             )
             .join(staff, staff.c.id == staff_session.c.staff_id)
             .where(staff_session.c.token_hash == token_hash, staff.c.active)

@@ -425,8 +425,6 @@ staff_session = Table(
     Column("needs_code", Boolean, nullable=False, server_default=false()),
     # Such as "Android, WeChat": lets its holder recognise it in the list.
     Column("device", String(48), nullable=False, server_default=""),
-    # A phone of the clinic: may keep the list of calls for when there is no line.
-    Column("is_trusted", Boolean, nullable=False, server_default=false()),
     Index("ix_staff_session_staff", "staff_id"),
 )
 

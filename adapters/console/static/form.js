@@ -4,6 +4,8 @@
   const fields = () => document.querySelectorAll("form[method=post] input:not([type=hidden]):not([type=password]):not([type=date]):not([type=file]):not([type=checkbox]):not([autocomplete=one-time-code]), form[method=post] textarea");
   const key = (field) => location.pathname + "#" + field.id;
   const store = window.sessionStorage;
+  // Not, or no longer, a phone of the clinic: what `worker.js` kept here goes.
+  if (document.body.dataset.keeps === "0" && window.caches) caches.delete("console-kept").catch(() => { /* nothing kept */ });
   const entry = performance.getEntriesByType("navigation")[0];
   // Came here by a new request: what was sent has arrived, its draft is done with.
   if (entry && entry.type === "navigate") {

@@ -7,11 +7,11 @@ from datetime import date
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Error, expect
 
 from core.store.tables import staff_session
 from tests.fakes.recalls import some_recalls
-from tests.integration.browser.conftest import PHONE, Watch, accessibility_faults
+from tests.integration.browser.conftest import PHONE, Watch
 from tests.integration.console.conftest import PASSWORD, start_clinic
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -45,10 +45,13 @@ async def log_in(page, clinic, account: str = "wang", *, trusted: bool = True) -
     await page.goto(f"{clinic.base}/console/login")
     await page.fill("#account", account)
     await page.fill("#password", PASSWORD)
-    if trusted:
-        await page.check("[name=trusted]")
     await page.click("button")
     await expect(page.locator("nav")).to_be_visible()
+    if trusted:
+        await page.goto(f"{clinic.base}/console/account")
+        await page.fill("#trust", PASSWORD)
+        await page.locator("#phone .fields button").click()
+        await expect(page.locator(".notice[role=alert]:visible")).to_contain_text("诊所手机")
 
 
 async def open_list(page, clinic) -> None:
@@ -67,6 +70,12 @@ async def until_kept(page) -> None:
     """
     async with asyncio.timeout(30):
         while not await page.evaluate(_ALL_IS_KEPT):  # noqa: ASYNC110 the browser has no event for it
+            await asyncio.sleep(0.02)
+
+
+async def until_forgotten(page) -> None:
+    async with asyncio.timeout(30):
+        while any(each.startswith("console-kept") for each in await kept(page)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -168,7 +177,7 @@ async def test_a_session_that_was_ended_takes_the_list_with_it_and_notes_wait_fo
     await page.locator("nav details form button").click()
     await expect(page.locator("#account")).to_be_visible()
     assert not any("家里没有人" in n for n in clinic.recalls.tasks[2].notes[-1:])
-    await log_in(page, clinic, trusted=False)  # without a tick it is sent all the same
+    await log_in(page, clinic, trusted=False)
     await open_list(page, clinic)
     await expect(page.locator("#recall-2 .notes")).to_contain_text("王护士: 家里没有人")
     assert not any(each.startswith("console-queue") for each in await kept(page))
@@ -190,14 +199,37 @@ async def test_what_was_done_meanwhile_is_said(clinic, context):
     await expect(page.locator(".queued")).to_have_count(0)
 
 
-async def test_the_tick_and_the_notice_are_accessible(clinic, chromium, screenshots):
-    context = await chromium.new_context(viewport=PHONE, locale="zh-CN", bypass_csp=True)
+async def test_trust_taken_back_takes_the_list_with_it_at_the_next_page(clinic, context, chromium):
     page = await context.new_page()
-    await page.goto(f"{clinic.base}/console/login")
-    assert await accessibility_faults(page) == []
-    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    await page.screenshot(path=screenshots / "login-trusted.png", full_page=True)
-    await context.close()
+    await log_in(page, clinic)
+    await open_list(page, clinic)
+    await until_kept(page)
+    boss = await chromium.new_context(viewport=PHONE, locale="zh-CN")
+    desk = await boss.new_page()
+    await log_in(desk, clinic, "zhao", trusted=False)
+    await desk.goto(f"{clinic.base}/console/staff")
+    await expect(desk.locator("#phones li")).to_contain_text("王护士")
+    await desk.locator("#phones li button").click()
+    await expect(desk.locator("#phones li")).to_have_count(0)
+    await boss.close()
+    await page.goto(f"{clinic.base}/console")  # not the list itself
+    await until_forgotten(page)
+    await context.set_offline(True)
+    with pytest.raises(Error, match="ERR_"):
+        await page.goto(f"{clinic.base}/console/recalls")
+    await context.set_offline(False)
+    await page.goto(f"{clinic.base}/console/account")
+    await expect(page.locator("#trust")).to_be_visible()
+
+
+async def test_the_trust_stays_with_the_phone_and_not_with_the_login(clinic, context):
+    page = await context.new_page()
+    await log_in(page, clinic)
+    await page.locator("nav summary").click()
+    await page.locator("nav details form button").click()
+    await log_in(page, clinic, "li", trusted=False)
+    await open_list(page, clinic)
+    await until_kept(page)
 
 
 async def clinic_ends_sessions(clinic, staff_id: int) -> None:

@@ -15,6 +15,7 @@ from core.store.keyring import load_or_create
 from core.store.recall import PHONE, PLACE
 from core.store.store import Store
 from core.store.tables import (
+    clinic_phone,
     conversation,
     follow_up,
     patient,
@@ -26,7 +27,7 @@ from migrations.schema import prepare
 from tests.fakes.attendance import some_plans
 from tests.fakes.core_fakes import FakeClock
 from tests.fakes.recalls import some_recalls
-from tests.integration.console.conftest import HOSTILE, PASSWORD, form_token
+from tests.integration.console.conftest import HOSTILE, PASSWORD, form_token, logged_in
 
 HOUR_MS = 3_600_000
 
@@ -113,20 +114,82 @@ async def test_a_queue_that_repeats_itself_counts_once(clinic, nurse):
         assert answer.status == 409
 
 
-async def test_only_a_phone_that_was_ticked_may_keep_the_list(clinic, browser):
-    for ticked in ("", "1"):
-        data = {"account": "wang", "password": PASSWORD, "trusted": ticked}
-        async with browser.post("/console/login", data=data) as page:
-            assert page.url.path == "/console"
-        async with browser.get("/console/recalls") as page:
-            assert page.headers.get("X-Keep-S", "") == ("43200" if ticked else "")
-            assert f'data-keeps="{ticked or 0}"' in await page.text()
-        async with browser.get("/console/account") as page:
-            assert ("· 诊所手机" in await page.text()) == bool(ticked)
-    async with browser.get("/console/worker.js") as script:
+async def trust(browser, password=PASSWORD, **fields) -> int:
+    data = {"form_token": await form_token(browser), "old": password, **fields}
+    async with browser.post("/console/account/phone", data=data) as page:
+        return page.status
+
+
+async def keeps(browser) -> bool:
+    async with browser.get("/console/recalls") as page:
+        kept, text = page.headers.get("X-Keep-S", ""), await page.text()
+    assert f'data-keeps="{int(bool(kept))}"' in text
+    assert kept in {"", "43200"}
+    return bool(kept)
+
+
+async def test_a_phone_keeps_the_list_once_somebody_confirmed_it_with_the_password(clinic, nurse):
+    assert not await keeps(nurse)
+    assert await trust(nurse, "wrong") == 403
+    assert await trust(nurse, form_token="") == 403
+    assert not await keeps(nurse)
+    assert await trust(nurse) == 200
+    assert await trust(nurse) == 200  # a second tap makes no second phone
+    assert len(await clinic.rows(clinic_phone)) == 1
+    assert await keeps(nurse)
+    assert "phone_trusted" in await clinic.audited()
+    async with logged_in(clinic, "wang") as elsewhere:  # the same person on another phone
+        assert not await keeps(elsewhere)
+        async with elsewhere.get("/console/account") as page:
+            assert "您设为诊所手机的其他手机" in await page.text()
+    async with nurse.get("/console/worker.js") as script:
         assert script.content_type == "text/javascript"
         assert script.headers["Cache-Control"] == "no-store"
         assert len(await script.read()) < 6_000
+
+
+async def test_a_logout_leaves_the_trust_and_half_a_year_without_a_login_ends_it(clinic, nurse):
+    day_ms = 24 * HOUR_MS
+    await trust(nurse)
+    login = {"account": "li", "password": PASSWORD}
+    for days, kept in ((179, True), (179, True), (181, False)):
+        async with nurse.post("/console/logout", data={"form_token": await form_token(nurse)}):
+            clinic.clock.ms += days * day_ms
+        async with nurse.post("/console/login", data=login) as page:
+            assert page.url.path == "/console"
+        assert await keeps(nurse) is kept
+
+
+async def test_trust_is_taken_back_by_who_gave_it_and_by_an_admin_alone(clinic, nurse, admin):
+    await trust(nurse)
+    (phone,) = await clinic.rows(clinic_phone)
+    async with logged_in(clinic, "li") as doctor:
+        end = {"form_token": await form_token(doctor), "phone": str(phone["id"])}
+        for path, status in (("account/phone/end", 404), ("staff/phones/end", 403)):
+            async with doctor.post(f"/console/{path}", data=end) as page:
+                assert page.status == status
+    assert await keeps(nurse)
+    end = {"form_token": await form_token(nurse), "phone": str(phone["id"])}
+    async with nurse.post("/console/account/phone/end", data=end) as page:
+        assert page.status == 200
+    assert not await keeps(nurse)
+    await trust(nurse)
+    (phone,) = await clinic.rows(clinic_phone)
+    async with admin.get("/console/staff") as page:
+        assert f'name="phone" value="{phone["id"]}"' in await page.text()
+    end = {"form_token": await form_token(admin), "phone": str(phone["id"])}
+    for status in (200, 404):
+        async with admin.post("/console/staff/phones/end", data=end) as page:
+            assert page.status == status
+    assert not await keeps(nurse)
+    assert (await clinic.audited()).count("phone_ended") == 2
+
+
+async def test_the_database_does_not_hold_the_phones_cookie(clinic, nurse):
+    await trust(nurse)
+    (cookie,) = [c.value for c in nurse.cookie_jar if c.key.endswith("oc_phone")]
+    (phone,) = await clinic.rows(clinic_phone)
+    assert cookie not in str(phone)
 
 
 async def test_nobody_sees_it_without_a_login(clinic, browser):
