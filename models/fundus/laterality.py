@@ -58,6 +58,43 @@ class Side:
 
 def side(square: NDArray[np.uint8]) -> Side:
     """Look for the disc in a square made by `field.square`, uint8 RGB of shape (n, n, 3)."""
+    found = _look(square)
+    if found is None:
+        return Side("OD", 0.5)
+    across, score, bright = found.across, found.score, found.bright
+    right, left = (np.where(s * across > _MIDDLE, score, -9.0) for s in (1, -1))
+    margin = float(right.max() - left.max())
+    peak = int((right if margin > 0 else left).argmax())
+    much = float(((bright > 0.5 * bright.flat[peak]) & found.inside).sum() / found.inside.sum())
+    is_open = abs(float(across.flat[peak])) < _MIN_ASIDE or much > _MAX_BRIGHT
+    confidence = 0.5 if is_open else 1 / (1 + np.exp(-_PER_MARGIN * abs(margin)))
+    return Side("OD" if margin > 0 else "OS", float(confidence))
+
+
+def disc(square: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return where the disc most likely is, across and down, each in [-1, 1] of the square.
+
+    The middle, (0, 0), when nothing of a field is seen.
+    """
+    found = _look(square)
+    if found is None:
+        return 0.0, 0.0
+    peak = int(found.score.argmax())
+    return float(found.across.flat[peak]), float(found.down.flat[peak])
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Maps of `_SIZE_PX` pixels: place, inside of the field, likeness to a disc, brightness."""
+
+    across: _Map
+    down: _Map
+    inside: NDArray[np.bool_]
+    score: _Map
+    bright: _Map
+
+
+def _look(square: NDArray[np.uint8]) -> _Look | None:
     small = Image.fromarray(square).resize((_SIZE_PX, _SIZE_PX), Image.Resampling.BOX)
     pixels = np.asarray(small).astype(np.float32)
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
@@ -65,22 +102,15 @@ def side(square: NDArray[np.uint8]) -> Side:
     at = ((np.arange(_SIZE_PX) + 0.5) / (_SIZE_PX / 2) - 1).astype(np.float32)
     across, down = np.meshgrid(at, at)
     inside = lit & (across**2 + down**2 < _EDGE**2)
-    area = float(inside.sum())
-    if area < _SIZE_PX:
-        return Side("OD", 0.5)
+    if int(inside.sum()) < _SIZE_PX:
+        return None
     within = _Within(inside.astype(np.float32))
     level = green + 0.5 * red
     around = within.mean(within.mean(level, _AROUND_PX), 12)
     bright, vessels = _brightness(level, around, within), _vessels(green, around, within)
     may_be = (within.area(6, 6) > 150) & (np.abs(down) < _HEIGHT)
     score = np.where(may_be, bright + _VESSELS * vessels, -9.0)
-    right, left = (np.where(s * across > _MIDDLE, score, -9.0) for s in (1, -1))
-    margin = float(right.max() - left.max())
-    peak = int((right if margin > 0 else left).argmax())
-    much = float(((bright > 0.5 * bright.flat[peak]) & inside).sum()) / area
-    is_open = abs(float(across.flat[peak])) < _MIN_ASIDE or much > _MAX_BRIGHT
-    confidence = 0.5 if is_open else 1 / (1 + np.exp(-_PER_MARGIN * abs(margin)))
-    return Side("OD" if margin > 0 else "OS", float(confidence))
+    return _Look(across, down, inside, score, bright)
 
 
 class _Within:

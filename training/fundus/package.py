@@ -133,7 +133,8 @@ def package(
 def _earlier(stood: dict[str, Any] | None) -> dict[str, str | int]:
     if stood is None:
         return {}
-    return {"earlier_version": stood["version"], "earlier_steps": stood["steps"]}
+    before = stood.get("earlier_steps", 0)
+    return {"earlier_version": stood["version"], "earlier_steps": stood["steps"] + before}
 
 
 def finish(weights: Path, folder: Path) -> None:
