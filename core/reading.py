@@ -33,6 +33,34 @@ class Finding:
     model: str | None = None
 
 
+Line = tuple[tuple[int, int], ...]  # corners of a closed line, (x, y) in pixels of the photo
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """What influenced the score of one condition: where its share of the score was large."""
+
+    condition: Condition
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """Where in a photo a reading comes from. Areas that influenced a score are not lesions.
+
+    Attributes:
+        width_px: width of the whole photo as it was sent, upright; the lines are within it.
+        height_px: its height.
+        field: around the camera's field of view, or around the photo where it has none.
+        influenced: one for each condition whose score is raised and whose head says where.
+    """
+
+    width_px: int
+    height_px: int
+    field: Line
+    influenced: tuple[Area, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The whole result for one photo.
@@ -57,6 +85,7 @@ class Reading:
             disc in the picture; None when nobody does.
         eye_doubt: the picture looks like the other eye: mirrored, upside down, or mistaken.
         other: the second eye, when one picture shows two.
+        areas: what in the photo influenced the scores; None when it was not assessed.
     """
 
     outcome: Outcome
@@ -76,6 +105,7 @@ class Reading:
     eye_from: EyeSource | None = None
     eye_doubt: bool = False
     other: Reading | None = None
+    areas: Areas | None = None
 
     def eyes(self) -> tuple[Reading, ...]:
         """Return this reading and that of the other eye in the picture, if there is one."""

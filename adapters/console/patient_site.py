@@ -14,6 +14,7 @@ from adapters.console.patient_desk import PatientDesk
 from adapters.console.photo import PhotoPage
 from adapters.console.reading_words import ThresholdsOf
 from adapters.console.settings import ConsoleSettings
+from adapters.console.voice import VoicePage
 from adapters.console.walk_in import WalkIns
 from core.clock import Clock
 from core.ports import Shrink
@@ -62,6 +63,9 @@ def patient_routes(
         clock=clock,
         shrink=bedside.shrink,
     )
+    voice = VoicePage(
+        settings=settings, desk=bedside.desk.voices, templates=templates, clock=clock
+    )
     new_photo = NewPhotoPage(
         settings=settings,
         desk=bedside.desk,
@@ -84,8 +88,12 @@ def patient_routes(
         web.get("/console/photos/{photo}/image", photo.image),
         web.get("/console/photos/{photo}/small", photo.small),
         web.get("/console/photos/{photo}/card", photo.card),
+        web.get("/console/photos/{photo}/overlay", photo.overlay),
         web.post("/console/photos/{photo}/review", photo.review),
         web.post("/console/photos/{photo}/send", photo.send),
+        web.get("/console/voices/{voice}", voice.get),
+        web.get("/console/voices/{voice}/audio", voice.audio),
+        web.post("/console/voices/{voice}/heard", voice.heard),
         web.get("/console/new-photo", new_photo.get),
         web.post("/console/new-photo", new_photo.post),
         web.get("/console/results/{visit}", new_photo.result),

@@ -12,6 +12,8 @@ from jinja2 import Environment
 from adapters.console.conversation import form_id_in, path_number
 from adapters.console.frame import frame, moment
 from adapters.console.guard import note_patient, visit_of
+from adapters.console.overlay import HEADERS as OVERLAY_HEADERS
+from adapters.console.overlay import drawing, numbered
 from adapters.console.patient_desk import PatientDesk, PatientPhoto, Person
 from adapters.console.reading_words import ThresholdsOf, lines, quality
 from adapters.console.rights import may
@@ -71,11 +73,25 @@ class PhotoPage:
         return await self._picture(photo.blob, small=True)
 
     async def card(self, request: web.Request) -> web.StreamResponse:
-        """Return the result card, which has the contour of what stood out."""
+        """Return the result card."""
         photo = await self._photo(request)
         if photo.card_blob is None:
             raise web.HTTPNotFound
         return await self._picture(photo.card_blob)
+
+    async def overlay(self, request: web.Request) -> web.StreamResponse:
+        """Return the drawing of the areas that influenced the scores."""
+        photo = await self._photo(request)
+        areas = photo.reading.areas if photo.reading else None
+        if photo.reading is None or areas is None:
+            raise web.HTTPNotFound
+        picture = drawing(
+            photo.reading,
+            areas,
+            title=texts_in(language_of(request))("record.overlay_alt"),
+            photo_url=f"/console/photos/{photo.id}/image",
+        )
+        return web.Response(body=picture.encode(), headers=OVERLAY_HEADERS)
 
     async def review(self, request: web.Request) -> web.StreamResponse:
         """Keep the doctor's own grade; the same form is kept once."""
@@ -155,6 +171,7 @@ class PhotoPage:
         notice_key = notice_key or said.get(request.query.get("said", ""), "")
         limits = self._thresholds(photo.model_version)
         eyes = photo.reading.eyes() if photo.reading else ()
+        areas = photo.reading.areas if photo.reading else None
         earlier = [
             each
             for each in await self._desk.photos_of(person)
@@ -167,6 +184,8 @@ class PhotoPage:
             person=person,
             at=moment(photo.at_ms, self._zone),
             quality=quality(photo.reading, say),
+            has_overlay=areas is not None,
+            overlaid=numbered(areas) if areas is not None else [],
             readings=[(each.eye, lines(each, say, limits)) for each in eyes],
             earlier=[
                 (each, moment(each.at_ms, self._zone), lines(each.reading, say))

@@ -13,7 +13,7 @@ from core.drift import Tallies
 from core.errors import OculiChatError, PatientError, TransientError
 from core.message import Attachment, AttachmentKind, Language
 from core.ports import Blobs, Channel, FundusReader
-from core.reading import Finding, Reading
+from core.reading import Area, Areas, Finding, Reading
 from core.reply import Image, say
 from core.texts import text
 from core.turn import which_eye
@@ -188,7 +188,23 @@ def reading_from_json(data: dict[str, Any]) -> Reading:
     for name in ("retake", "dr_at_least"):
         values[name] = tuple(data.get(name, ()))
     values["other"] = reading_from_json(data["other"]) if data.get("other") else None
+    values["areas"] = _areas_from_json(data["areas"]) if data.get("areas") else None
     return Reading(**values)
+
+
+def _areas_from_json(data: dict[str, Any]) -> Areas:
+    def line(points: list[list[int]]) -> tuple[tuple[int, int], ...]:
+        return tuple((x, y) for x, y in points)
+
+    return Areas(
+        width_px=data["width_px"],
+        height_px=data["height_px"],
+        field=line(data["field"]),
+        influenced=tuple(
+            Area(a["condition"], tuple(line(each) for each in a["lines"]))
+            for a in data["influenced"]
+        ),
+    )
 
 
 def worst(readings: Sequence[Reading]) -> Reading | None:

@@ -7,6 +7,7 @@ executor.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Protocol
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from core.message import Language
 from core.reading import (
     CONDITIONS,
+    Area,
+    Areas,
     Condition,
     Eye,
     EyeSource,
@@ -25,7 +28,7 @@ from core.reading import (
     Reading,
     RetakeCause,
 )
-from models.fundus import card, field, intake, laterality, manifest, quality
+from models.fundus import areas, card, field, intake, laterality, manifest, quality
 from models.fundus.network import Network
 from models.fundus.original import LABEL, OriginalNetwork
 from models.fundus.settings import FundusSettings
@@ -136,8 +139,8 @@ class Assessor:
         decode_ms = (time.perf_counter() - start) * 1e3
         told = eye if len(parts) == 1 else None  # one word cannot name both
         eyes = [
-            self._assess(photo, found, language=language, told=told, day=day, with_card=with_card)
-            for photo, found in parts
+            self._assess(part, language=language, told=told, day=day, with_card=with_card)
+            for part in parts
         ]
         # Of two round things beside each other one may be no eye at all.
         seen = [e for e in eyes if e.outcome != "not_fundus"] or eyes[:1]
@@ -148,14 +151,14 @@ class Assessor:
 
     def _assess(
         self,
-        photo: intake.Photo,
-        found: field.Field,
+        part: _Part,
         *,
         language: Language,
         told: Eye | None,
         day: date | None,
         with_card: bool,
     ) -> Reading:
+        photo, found = part.photo, part.field
         square = field.square(photo.pixels, found, self.network.size_px)
         side = laterality.side(square)
         before = time.perf_counter()
@@ -172,6 +175,7 @@ class Assessor:
             findings, grade, at_least = self._findings(logits, photo)
             network_ms += (time.perf_counter() - before) * 1e3
             which = _which(photo.eye, told, side)
+        influenced = self._influenced(findings, maps, square, found)
         drawing = time.perf_counter()
         picture: bytes | None = None
         if screened.outcome == "assessed" and with_card:
@@ -179,7 +183,7 @@ class Assessor:
                 photo.pixels,
                 found,
                 findings=findings,
-                maps={c: maps[h.channel] for c in CONDITIONS if (h := self.manifest.head(c))},
+                influenced=influenced,
                 eye=which.eye,
                 model_version=self.model_version,
                 language=language,
@@ -204,9 +208,26 @@ class Assessor:
             height_px=photo.height_px,
             card=picture,
             dr_at_least=at_least,
+            areas=part.areas(influenced) if screened.outcome == "assessed" else None,
         )
 
-    def _open(self, data: bytes) -> list[tuple[intake.Photo, field.Field]]:
+    def _influenced(
+        self,
+        findings: tuple[Finding, ...],
+        maps: NDArray[np.float32],
+        square: NDArray[np.uint8],
+        found: field.Field,
+    ) -> dict[Condition, tuple[areas.Line, ...]]:
+        """Return the lines for every raised score that a head of these weights gave."""
+        lines: dict[Condition, tuple[areas.Line, ...]] = {}
+        for finding in findings:
+            is_raised = finding.decision in {"borderline", "refer"}
+            if is_raised and self.manifest.assesses(finding.condition):
+                head = self.manifest.named(finding.condition)
+                lines[finding.condition] = areas.around(maps[head.channel], square, found)
+        return lines
+
+    def _open(self, data: bytes) -> list[_Part]:
         """Decode as few pixels as the networks need; return one photo and field for each eye."""
 
         def opened(working_px: int | None) -> tuple[intake.Photo, tuple[field.Field, ...]]:
@@ -346,18 +367,58 @@ def _which(in_file: Eye | None, told: Eye | None, seen: laterality.Side) -> _Whi
     return _Which(eye, _source(in_file, told), doubt)
 
 
-def _apart(
-    photo: intake.Photo, fields: tuple[field.Field, ...]
-) -> list[tuple[intake.Photo, field.Field]]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One eye as a photo of its own, and where in the decoded photo it was.
+
+    Attributes:
+        photo: the photo, or what of it shows this eye.
+        field: in `photo`.
+        whole: the photo as decoded.
+        left_px: where `photo` begins in `whole`.
+        top_px: where `photo` begins in `whole`.
+    """
+
+    photo: intake.Photo
+    field: field.Field
+    whole: intake.Photo
+    left_px: int = 0
+    top_px: int = 0
+
+    def areas(self, influenced: Mapping[Condition, Sequence[areas.Line]]) -> Areas:
+        """Return lines of this part as lines of the whole photo as it was sent."""
+        height, width = self.whole.pixels.shape[:2]
+        size = self.whole.width_px, self.whole.height_px
+        scale = np.array(size) / (width, height)
+
+        def sent(line: areas.Line) -> tuple[tuple[int, int], ...]:
+            moved = (line + np.array([self.left_px, self.top_px])) * scale
+            inside = moved.round().clip(0, size).astype(int)
+            return tuple((int(x), int(y)) for x, y in inside)
+
+        f = self.field
+        box = ((f.left, f.top), (f.right, f.top), (f.right, f.bottom), (f.left, f.bottom))
+        return Areas(
+            width_px=size[0],
+            height_px=size[1],
+            field=sent(np.array(f.outline or box, np.float64)),
+            influenced=tuple(
+                Area(condition, tuple(sent(line) for line in lines))
+                for condition, lines in influenced.items()
+            ),
+        )
+
+
+def _apart(photo: intake.Photo, fields: tuple[field.Field, ...]) -> list[_Part]:
     """Return each eye as a photo of its own, without what is burned in around it."""
     if len(fields) == 1:
         pixels = field.only(photo.pixels, fields) if fields[0].marks else photo.pixels
-        return [(replace(photo, pixels=pixels), fields[0])]
+        return [_Part(replace(photo, pixels=pixels), fields[0], photo)]
     shrunk = photo.width_px / photo.pixels.shape[1]
-    parts: list[tuple[intake.Photo, field.Field]] = []
+    parts: list[_Part] = []
     for found in fields:
         pixels = field.cut_out(photo.pixels, found)
         height_px, width_px = (round(n * shrunk) for n in pixels.shape[:2])
         part = replace(photo, pixels=pixels, width_px=width_px, height_px=height_px)
-        parts.append((part, field.find(pixels)))
+        parts.append(_Part(part, field.find(pixels), photo, found.left, found.top))
     return parts

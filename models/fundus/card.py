@@ -23,6 +23,7 @@ from core.message import Language
 from core.reading import Condition, Decision, Eye, Finding
 from core.texts import text
 from models.fundus import fonts
+from models.fundus.areas import Line
 from models.fundus.field import Field
 
 WIDTH_PX = 720
@@ -41,8 +42,6 @@ _BAND: dict[Decision, tuple[int, tuple[int, int, int]]] = {
     "borderline": (2, (146, 94, 0)),
     "refer": (3, (165, 45, 20)),
 }
-_CONTOUR_SHARE = 0.5  # of the map's peak
-_LIT = 28  # 8-bit level; darker is the camera's surround (`field`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def draw(
     field: Field,
     *,
     findings: Sequence[Finding],
-    maps: Mapping[Condition, NDArray[np.float32]],
+    influenced: Mapping[Condition, Sequence[Line]],
     eye: Eye | None,
     model_version: str,
     language: Language,
@@ -81,7 +80,7 @@ def draw(
         pixels: uint8 RGB of shape (height, width, 3).
         field: where the retina is.
         findings: what was found.
-        maps: class-activation maps by condition, on the square around `field`.
+        influenced: lines around what influenced each score, in pixels of the photo.
         eye: which eye, or None when unknown.
         model_version: shown at the foot.
         language: of the words; English where no Chinese font is installed.
@@ -92,7 +91,7 @@ def draw(
         JPEG bytes, at most `MAX_BYTES`.
     """
     language = fonts.language_on_cards(language)
-    shown = _outlined(findings, maps)
+    shown = _outlined(findings, influenced)
     rows = [f for f in findings if f.decision != "not_assessed"]
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     legend = _legend(measure, shown, language)
@@ -108,7 +107,7 @@ def draw(
     image.paste(thumb, (WIDTH_PX - _MARGIN - thumb.width, 18 + (_THUMB_PX[1] - thumb.height) // 2))
     photo, corner = _photo(pixels, field)
     if shown is not None:
-        _contour(photo, maps[shown.condition], field, _BAND[shown.decision][1])
+        _contour(photo, influenced[shown.condition], field, _BAND[shown.decision][1])
     image.paste((0, 0, 0), (_MARGIN, top, WIDTH_PX - _MARGIN, top + _PHOTO_PX))
     image.paste(photo, (corner[0], top + corner[1]))
     _write(pen, top + _PHOTO_PX + 6, legend, language)
@@ -125,12 +124,12 @@ def draw(
 
 
 def _outlined(
-    findings: Sequence[Finding], maps: Mapping[Condition, NDArray[np.float32]]
+    findings: Sequence[Finding], influenced: Mapping[Condition, Sequence[Line]]
 ) -> Finding | None:
     """Return the one finding to outline: the first high one, else the first borderline one."""
     for decision in ("refer", "borderline"):
         for finding in findings:
-            if finding.decision == decision and finding.condition in maps:
+            if finding.decision == decision and finding.condition in influenced:
                 return finding
     return None
 
@@ -241,32 +240,16 @@ def _photo(pixels: NDArray[np.uint8], field: Field) -> tuple[Image.Image, tuple[
 
 
 def _contour(
-    photo: Image.Image, activation: NDArray[np.float32], field: Field, colour: tuple[int, int, int]
+    photo: Image.Image, lines: Sequence[Line], field: Field, colour: tuple[int, int, int]
 ) -> None:
-    """Outline where the map is above half its peak, twice, so that it shows on any ground."""
-    longest = max(field.width, field.height)
-    side = round(longest * photo.width / field.width)
-    square = Image.fromarray(activation).resize((side, side), Image.Resampling.BICUBIC)
-    left, top = (side - photo.width) // 2, (side - photo.height) // 2
-    values = np.asarray(square.crop((left, top, left + photo.width, top + photo.height)))
-    retina = np.asarray(photo).max(axis=2) >= _LIT
-    peak = float(values[retina].max()) if retina.any() else 0.0
-    if peak <= 0:
-        return
-    inside = values > peak * _CONTOUR_SHARE
-    for reach, ink in ((4, (255, 255, 255)), (2, colour)):
-        photo.paste(ink, mask=Image.fromarray(_edge(inside, reach) & retina))
-
-
-def _edge(inside: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
-    """Return the pixels within `reach` of the border of `inside`."""
-    edge = np.zeros_like(inside)
-    for shift in (reach, -reach):
-        for axis in (0, 1):
-            edge |= inside ^ np.roll(inside, shift, axis)
-    edge[:reach] = edge[-reach:] = False
-    edge[:, :reach] = edge[:, -reach:] = False
-    return edge
+    """Draw lines, each twice, so that they show on any ground."""
+    pen = ImageDraw.Draw(photo)
+    scale = photo.width / field.width
+    for ink, width_px in (((255, 255, 255), 8), (colour, 4)):
+        for line in lines:
+            points = ((line - np.array([field.left, field.top])) * scale).tolist()
+            corners = [(float(x), float(y)) for x, y in [*points, *points[:2]]]
+            pen.line(corners, fill=ink, width=width_px, joint="curve")
 
 
 def _row(

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from core.message import LANGUAGES, Language
 from core.reading import CONDITIONS, Condition, Decision, Eye, Finding
-from models.fundus import card, field, fonts
+from models.fundus import areas, card, field, fonts
 
 PHOTO = Path(__file__).parents[1] / "fixtures" / "fundus" / "idrid_grade2.jpg"
 OURS, ORIGINAL = "oculichat-fundus 0.2.0", "OculiChatDA four-head"
@@ -61,7 +61,7 @@ def draw(
     *,
     language: Language = "zh-Hans",
     eye: Eye | None = "OD",
-    maps: dict[Condition, np.ndarray] | None = None,
+    influenced: dict[Condition, tuple[np.ndarray, ...]] | None = None,
     pixels: np.ndarray | None = None,
     is_poor: bool = False,
     model_version: str = OURS,
@@ -71,7 +71,7 @@ def draw(
         photo,
         field.find(photo),
         findings=findings,
-        maps=maps or {},
+        influenced=influenced or {},
         eye=eye,
         model_version=model_version,
         language=language,
@@ -143,9 +143,13 @@ def test_a_contour_where_a_score_is_raised_and_only_inside_the_retina() -> None:
     hot = np.zeros((14, 14), np.float32)
     hot[5:9, 5:9] = 1.0
     hot[0, 0] = 2.0  # in the black corner: not the retina's
-    maps: dict[Condition, np.ndarray] = {"dr": hot}
-    plain = np.asarray(draw(some_findings(dr="negative"), maps=maps, pixels=photo), np.int16)
-    marked = np.asarray(draw(some_findings(dr="refer"), maps=maps, pixels=photo), np.int16)
+    found = field.find(photo)
+    lines = areas.around(hot, field.square(photo, found, 384), found)
+    influenced: dict[Condition, tuple[np.ndarray, ...]] = {"dr": lines}
+    plain, marked = (
+        np.asarray(draw(some_findings(dr=d), influenced=influenced, pixels=photo), np.int16)
+        for d in ("negative", "refer")
+    )
     top = 2 * 18 + card._THUMB_PX[1]
     box = (slice(top, top + card._PHOTO_PX), slice(card._MARGIN, -card._MARGIN))
     changed = np.abs(marked[box] - plain[box]).max(axis=2) > 60

@@ -1,14 +1,19 @@
 // Zoom with two fingers, the wheel, the keyboard or the buttons; drag to move. No library.
 "use strict";
 (() => {
-  const box = document.getElementById("zoom"), pictures = Array.from(box.querySelectorAll("img"));
+  const box = document.getElementById("zoom"), picture = document.getElementById("picture"), overlay = box.querySelector(".overlay");
   const fingers = new Map();
   let scale = 1, x = 0, y = 0, apart = 0;
   function show() {
     scale = Math.min(12, Math.max(1, scale));
     x = Math.min(0, Math.max(box.clientWidth * (1 - scale), x));
     y = Math.min(0, Math.max(box.clientHeight * (1 - scale), y));
-    for (const picture of pictures) picture.style.transform = "translate(" + x + "px," + y + "px) scale(" + scale + ")";
+    const place = "translate(" + x + "px," + y + "px)";
+    picture.style.transform = place + " scale(" + scale + ")";
+    if (overlay) { // drawn larger instead of scaled: its lines stay thin
+      overlay.style.transform = place;
+      overlay.style.width = overlay.style.height = 100 * scale + "%";
+    }
     box.dataset.scale = scale.toFixed(2);
   }
   function zoom(factor, at) {

@@ -31,7 +31,7 @@ from adapters.http.server import HttpServer
 from adapters.http.static import StaticFiles
 from core.errors import PatientError
 from core.message import Language
-from core.reading import CONDITIONS, Eye, Finding, Reading
+from core.reading import CONDITIONS, Area, Areas, Eye, Finding, Reading
 from core.store.tables import audit, staff
 from tests.fakes.console_fakes import FakeWorklist
 from tests.fakes.takeover_world import SlowAssistant, World, world
@@ -40,6 +40,13 @@ PASSWORD = "正确的 horse battery"
 CHEAP = ConsoleSettings(argon2_memory_kib=64, argon2_passes=1)
 HOSTILE = "<script>alert(1)</script>"
 PHOTO = Path(__file__).parents[2] / "fixtures" / "fundus" / "idrid_grade2.jpg"
+# Of PHOTO, which is 512 x 427 px.
+AREAS = Areas(
+    512,
+    427,
+    ((0, 213), (76, 40), (256, 0), (436, 40), (512, 213), (436, 390), (256, 427), (76, 390)),
+    (Area("dr", (((120, 200), (200, 190), (210, 280), (130, 290)),)),),
+)
 _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 _FORM = re.compile(r'name="form_id" value="([0-9a-f]{32})"')
 
@@ -67,6 +74,7 @@ class StillReader:
             100,
             100,
             PHOTO.read_bytes(),
+            areas=AREAS,
         )
 
     async def clean(self, photo: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from xml.etree import ElementTree
 
 import aiohttp
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import select
 
 from adapters.console.patient_desk import Cursor, PatientDesk
 from core.store.tables import consent, inbox, patient, photo, reading_review
+from tests.integration.bedside import conftest as bedside
 from tests.integration.bedside.conftest import (
     HOSTILE,
     PHOTO,
@@ -150,9 +152,44 @@ async def test_pictures_are_served_to_staff_alone_and_never_stored(clinic: Clini
     async with (
         aiohttp.ClientSession(clinic.base) as stranger,
         stranger.get("/console/photos/1/image") as answer,
+        stranger.get("/console/photos/1/overlay") as drawing,
     ):
-        assert answer.status == 401
+        assert (answer.status, drawing.status) == (401, 401)
     assert clinic.audited().count(("picture_viewed", 1)) == 3
+
+
+async def test_the_areas_are_drawn_over_the_photo_and_audited_like_it(
+    clinic: Clinic, nurse
+) -> None:
+    await a_patient(clinic)
+    page = await opened(nurse, "/console/photos/1")
+    assert 'src="/console/photos/1/overlay"' in page
+    assert "<strong>1</strong>" in page
+    async with nurse.get("/console/photos/1/overlay") as answer:
+        assert answer.content_type == "image/svg+xml"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; img-src 'self'"
+        drawn = ElementTree.fromstring(await answer.text())
+    name = "{http://www.w3.org/2000/svg}"
+    assert drawn.get("viewBox") == "0 0 512 427"
+    assert drawn.find(f"{name}image").get("href") == "/console/photos/1/image"
+    paths = [path.get("d") for path in drawn.iter(f"{name}path")]
+    assert paths[0].startswith("M0 213L")  # the field of view
+    assert paths[2:] == ["M120 200L200 190L210 280L130 290Z"] * 2
+    assert [text.text for text in drawn.iter(f"{name}text")] == ["1"]
+    assert clinic.audited().count(("picture_viewed", 1)) == 1
+
+
+async def test_a_reading_from_before_there_were_areas_has_no_drawing(
+    clinic: Clinic, nurse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bedside, "AREAS", None)
+    await a_patient(clinic)
+    page = await opened(nurse, "/console/photos/1")
+    assert "/console/photos/1/overlay" not in page
+    assert "/console/photos/1/card" in page
+    async with nurse.get("/console/photos/1/overlay") as answer:
+        assert answer.status == 404
 
 
 async def test_a_doctors_grade_is_kept_once_and_sealed(clinic: Clinic, doctor) -> None:

@@ -40,7 +40,7 @@ async def clinic() -> AsyncIterator[Clinic]:
 async def entered(
     chromium: Browser, clinic: Clinic, account: str, **look
 ) -> tuple[BrowserContext, Page, Watch]:
-    context = await chromium.new_context(viewport=PHONE, bypass_csp=True, **look)
+    context = await chromium.new_context(**{"viewport": PHONE, "bypass_csp": True, **look})
     page = await context.new_page()
     page.set_default_timeout(8000)
     watch = Watch(page)
@@ -124,7 +124,7 @@ async def test_a_nurse_answers_a_patient(chromium, clinic, screenshots, locale, 
     await context.close()
 
 
-async def test_the_picture_grows_moves_and_shows_the_card(chromium, clinic):
+async def test_the_picture_grows_and_moves_with_the_areas_over_it(chromium, clinic, screenshots):
     context, page, watch = await entered(chromium, clinic, "li", locale="zh-CN")
     await page.goto(f"{clinic.base}/console/photos/3")
     box = page.locator("#zoom")
@@ -151,12 +151,45 @@ async def test_the_picture_grows_moves_and_shows_the_card(chromium, clinic):
       return Number(box.dataset.scale);
     }"""
     assert await box.evaluate(pinch) > 1.5
-    await expect(page.locator(".card")).not_to_be_visible()
+    overlay = page.locator(".overlay")
+    await expect(overlay).not_to_be_visible()
     await page.locator("label[for=overlay]").click()
-    await expect(page.locator(".card")).to_be_visible()
-    await expect(page.locator("#picture")).not_to_be_visible()
-    await page.keyboard.press("Space")
+    await expect(overlay).to_be_visible()
+    await expect(page.locator("#picture")).to_be_visible()
+    assert await overlay.evaluate("e => e.decode().then(() => e.naturalWidth)") > 0
+    places = """() => ["#picture", ".overlay"].map((name) => {
+      const at = document.querySelector(name).getBoundingClientRect();
+      return [at.x, at.y, at.width, at.height].map(Math.round);
+    })"""
+    picture, drawing = await page.evaluate(places)
+    assert picture == drawing  # however far in, the lines lie where they belong
+    assert picture[2] > frame["width"] * 1.4
+    await page.screenshot(path=screenshots / "console-photo-areas-near.png")
+    await page.locator("[data-zoom='0']").click()
+    picture, drawing = await page.evaluate(places)
+    assert picture == drawing
+    await is_sound(page)
+    await page.screenshot(path=screenshots / "console-photo-areas.png")
+    await page.locator("#overlay").press("Space")
+    await expect(overlay).not_to_be_visible()
     assert watch.complaints == []
+    await context.close()
+
+
+async def test_the_areas_need_no_javascript(chromium, clinic, screenshots):
+    context, page, watch = await entered(
+        chromium, clinic, "wang", locale="en", java_script_enabled=False, bypass_csp=False
+    )
+    await page.goto(f"{clinic.base}/console/photos/3")
+    await page.locator("label[for=overlay]").click()
+    await expect(page.locator(".overlay")).to_be_visible()
+    assert watch.complaints == []
+    # By itself it shows the photo under the lines, fetched with the same session.
+    async with page.expect_response("**/console/photos/3/image") as fetched:
+        await page.goto(f"{clinic.base}/console/photos/3/overlay")
+    assert (await fetched.value).status == 200
+    await page.screenshot(path=screenshots / "console-photo-areas-alone.png")
+    assert not [c for c in watch.complaints if "Content Security Policy" in c]
     await context.close()
 
 
