@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from aiohttp import BodyPartReader, web
@@ -62,6 +63,7 @@ class NewPhotoPage:
         self._clock = clock
         self._zone = ZoneInfo(settings.timezone)
         self._slots = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+        self._too_large = partial(photo_too_large, max_bytes)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Show the form; ``?patient=`` takes the photos for somebody we know."""
@@ -72,7 +74,7 @@ class NewPhotoPage:
         if not request.content_type.startswith("multipart/form-data"):
             raise web.HTTPUnsupportedMediaType
         if (request.content_length or 0) > 2 * self._max_bytes + 10 * _FIELD_BYTES:
-            raise photo_too_large(self._max_bytes)
+            raise self._too_large()
         try:
             async with asyncio.timeout(_UPLOAD_TIMEOUT_S), self._slots:
                 fields, files = await self._read(request)
@@ -180,11 +182,11 @@ class NewPhotoPage:
                 raise Refusal(400)
             eye = _eye_of_part(part.name or "")
             if eye is not None:
-                data = await read_part(part, self._max_bytes, photo_bytes=self._max_bytes)
+                data = await read_part(part, self._max_bytes, too_large=self._too_large)
                 if data:
                     files.setdefault(eye, data)  # camera first, else a file
             elif len(fields) < 12:
-                value = await read_part(part, _FIELD_BYTES, photo_bytes=self._max_bytes)
+                value = await read_part(part, _FIELD_BYTES, too_large=self._too_large)
                 fields.setdefault(part.name or "", clean_text(value.decode("utf-8", "replace")))
             else:
                 raise Refusal(400)

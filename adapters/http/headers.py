@@ -10,26 +10,42 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob:",  # blob: is the preview of a photo that is still being sent
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "manifest-src 'self'",
-    )
+_POLICY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' blob:",  # blob: is the preview of a photo that is still being sent
+    "connect-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+    "manifest-src 'self'",
 )
+CONTENT_SECURITY_POLICY = "; ".join(_POLICY)
+_FEATURES = "camera=(self), microphone=({microphone}), geolocation=()"
+
+
+def headers_with_sound(*, records: bool = False) -> dict[str, str]:
+    """Return what a page sets itself to play recordings.
+
+    Args:
+        records: it records too. Then a recording is played before it is sent, as `blob:`: a data
+            address would be as lax, and decoding two minutes in the script takes tens of
+            megabytes, which closes the page on a small phone. Media cannot run scripts.
+    """
+    sources = "'self' blob:" if records else "'self'"
+    headers = {"Content-Security-Policy": "; ".join((*_POLICY, f"media-src {sources}"))}
+    if records:
+        headers["Permissions-Policy"] = _FEATURES.format(microphone="self")
+    return headers
+
 
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
-    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Permissions-Policy": _FEATURES.format(microphone=""),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     # Nothing here may lie in a shared cache; what may be kept says so itself.

@@ -1,6 +1,8 @@
-"""Reads the parts of a form with photos, none further than its limit."""
+"""Reads the parts of a form with files, none further than its limit."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from aiohttp import BodyPartReader
 
@@ -9,13 +11,15 @@ from adapters.http.failures import Refusal
 _PIECE_BYTES = 64 * 1024
 
 
-async def read_part(part: BodyPartReader, limit_bytes: int, *, photo_bytes: int) -> bytes:
+async def read_part(
+    part: BodyPartReader, limit_bytes: int, *, too_large: Callable[[], Refusal]
+) -> bytes:
     """Return a part's bytes.
 
     Args:
         part: of a multipart form.
         limit_bytes: of this part.
-        photo_bytes: limit of a photo, which the person is told.
+        too_large: what the person is told.
 
     Raises:
         Refusal: longer than its limit (413).
@@ -24,7 +28,7 @@ async def read_part(part: BodyPartReader, limit_bytes: int, *, photo_bytes: int)
     while piece := await part.read_chunk(_PIECE_BYTES):
         data += piece
         if len(data) > limit_bytes:
-            raise photo_too_large(photo_bytes)
+            raise too_large()
     return bytes(data)
 
 

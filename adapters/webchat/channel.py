@@ -86,6 +86,7 @@ class WebChat:
             drafts=True,
             documents=True,
             media_limit_bytes=settings.max_upload_bytes,
+            voice_limit_bytes=settings.max_voice_bytes,
             on_unknown="resend",
         )
 
@@ -113,7 +114,7 @@ class WebChat:
         return key
 
     async def fetch(self, attachment: Attachment, *, limit_bytes: int) -> bytes:
-        """Return an uploaded photo.
+        """Return an uploaded photo or voice note.
 
         Raises:
             PatientError: larger than `limit_bytes`, or no longer there.
@@ -124,7 +125,7 @@ class WebChat:
         return data
 
     async def discard(self, attachment: Attachment) -> None:
-        """Delete an uploaded photo."""
+        """Delete an uploaded photo or voice note."""
         await self._blobs.discard(attachment.ref)
 
     @asynccontextmanager

@@ -10,6 +10,7 @@ from aiohttp import web
 from jinja2 import Environment
 
 from adapters.http.forms import read_form
+from adapters.http.headers import headers_with_sound
 from adapters.http.language import (
     Texts,
     is_large,
@@ -45,8 +46,13 @@ _SCRIPT_TEXTS = (
     "retry",
     "sending",
     "sent",
+    "voice_lost",
+    "voice_sending",
+    "a_voice",
     "you",
 )
+
+_RECORDER_TEXTS = ("recording", "ready", "stopped", "refused", "nothing", "time")
 
 
 def templates(static: StaticFiles) -> Environment:
@@ -113,11 +119,15 @@ class Pages:
             emergency_number=self._settings.emergency_number,
             max_characters=self._settings.max_text_characters,
             max_upload_bytes=self._settings.max_upload_bytes,
+            max_voice_bytes=self._settings.max_voice_bytes,
+            max_voice_s=self._settings.max_voice_s,
+            voice_texts=self._voice_texts(say),
             script_texts=self._script_texts(say),
             starters=say("webchat.welcome.starters").split("\n"),
             new_id=lambda: str(uuid4()),
         )
         response = html(page, compress=True)
+        response.headers.update(headers_with_sound(records=True))
         if was_guest:  # photos that this browser kept by itself
             response.headers["Clear-Site-Data"] = '"cache"'
         keep_session(
@@ -130,6 +140,15 @@ class Pages:
         texts["too_long"] = say("webchat.script.too_long", limit=self._settings.max_text_characters)
         texts["too_large"] = say(
             "webchat.photo_too_large", limit_mb=self._settings.max_upload_bytes // MEBIBYTE
+        )
+        return json.dumps(texts, ensure_ascii=False)
+
+    def _voice_texts(self, say: Texts) -> str:
+        texts = {name: say(f"webchat.recorder.{name}") for name in _RECORDER_TEXTS}
+        texts["too_large"] = say(
+            "webchat.voice_too_large",
+            limit_mb=self._settings.max_voice_bytes // MEBIBYTE,
+            limit_s=self._settings.max_voice_s,
         )
         return json.dumps(texts, ensure_ascii=False)
 

@@ -6,17 +6,12 @@ the person opens it. The copy is made on the way out, so nothing derived has to 
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from aiohttp import web
 
-from adapters.webchat.session import find_session
+from adapters.webchat.own_files import OwnFiles
 from core.errors import PatientError, TransientError
-from core.message import Address
-from core.ports import Blobs, History, Shrink
+from core.ports import Shrink
 
-_HISTORY_LIMIT = 10_000
-_REMEMBERED_CHATS = 256
 _SMALL_PX = 800  # twice the width of a bubble on a phone
 _SMALL_BYTES = 150_000  # below, the whole picture is as good as a copy
 # By the first bytes; anything else is offered as a file to save, never shown.
@@ -52,25 +47,13 @@ async def small_copy(data: bytes, shrink: Shrink | None) -> bytes | None:
 class Photos:
     """Serves ``GET /chat/photo/{blob}``."""
 
-    def __init__(
-        self, *, account: str, history: History, blobs: Blobs, shrink: Shrink | None = None
-    ) -> None:
-        self._account = account
-        self._history = history
-        self._blobs = blobs
+    def __init__(self, files: OwnFiles, *, shrink: Shrink | None = None) -> None:
+        self._files = files
         self._shrink = shrink
-        self._known: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Return a picture that occurs in the viewer's own history; 404 for every other."""
-        session = find_session(request)
-        blob = request.match_info["blob"]
-        if session is None or not await self._is_in_history(session.chat_id, blob):
-            raise web.HTTPNotFound
-        try:
-            data = await self._blobs.get(blob)
-        except PatientError as error:
-            raise web.HTTPNotFound from error
+        data = await self._files.read(request)
         kind = picture_type(data)
         if "small" in request.query and len(data) > _SMALL_BYTES:
             smaller = await small_copy(data, self._shrink)
@@ -83,17 +66,3 @@ class Photos:
             "Content-Disposition": "inline" if kind else 'attachment; filename="photo"',
         }
         return web.Response(body=data, headers=headers)
-
-    async def _is_in_history(self, chat_id: str, blob: str) -> bool:
-        """Look in what is remembered, and once more in the history when it is not there."""
-        if blob not in self._known.get(chat_id, ()):
-            items = await self._history.history(
-                Address("webchat", self._account, chat_id), limit=_HISTORY_LIMIT
-            )
-            own = {photo for item in items for photo in item.photos}
-            own |= {i.reply.image.blob for i in items if i.reply and i.reply.image}
-            self._known[chat_id] = frozenset(own)
-        self._known.move_to_end(chat_id)
-        while len(self._known) > _REMEMBERED_CHATS:
-            self._known.popitem(last=False)
-        return blob in self._known.get(chat_id, ())

@@ -107,7 +107,8 @@ class Renderer:
         reply = item.reply
         say = texts_in(language)
         # A photo that was refused, or a button nobody knows any more: still the person's message.
-        own_words = item.text if item.text or item.photos else say("webchat.received")
+        is_shown = item.text or item.photos or item.voices
+        own_words = item.text if is_shown else say("webchat.received")
         rows = reply.buttons if reply and with_buttons else ()
         article = self._message.render(
             item=item,

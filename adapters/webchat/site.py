@@ -14,6 +14,7 @@ from adapters.webchat.document import Documents
 from adapters.webchat.inbound import Door
 from adapters.webchat.links import ChatLinks, Guests
 from adapters.webchat.messages import MessageForm
+from adapters.webchat.own_files import OwnFiles
 from adapters.webchat.pages import Pages, templates
 from adapters.webchat.photo import Photos
 from adapters.webchat.render import Renderer
@@ -22,7 +23,10 @@ from adapters.webchat.rooms import Rooms
 from adapters.webchat.session import GUEST, guest_token
 from adapters.webchat.settings import WebChatSettings
 from adapters.webchat.stream import LiveStream
-from adapters.webchat.upload import PhotoForm
+from adapters.webchat.upload import UploadForm
+from adapters.webchat.upload import photos as photos_up_to
+from adapters.webchat.upload import voices as voices_up_to
+from adapters.webchat.voice import Voices
 from core.clock import Clock
 from core.ports import Blobs, History, Intake, Shrink
 
@@ -52,7 +56,9 @@ def site_routes(
         has_links=links is not None,
     )
     texts = MessageForm(door, max_characters=settings.max_text_characters)
-    photos = PhotoForm(door, blobs, max_bytes=settings.max_upload_bytes)
+    photos = UploadForm(door, blobs, photos_up_to(settings.max_upload_bytes))
+    spoken = voices_up_to(settings.max_voice_bytes, settings.max_voice_s)
+    voices = UploadForm(door, blobs, spoken)
     live = LiveStream(
         account=settings.account,
         history=history,
@@ -61,7 +67,8 @@ def site_routes(
         clock=clock,
         guests=links,
     )
-    pictures = Photos(account=settings.account, history=history, blobs=blobs, shrink=shrink)
+    files = OwnFiles(account=settings.account, history=history, blobs=blobs)
+    pictures, recordings = Photos(files, shrink=shrink), Voices(files)
     documents = Documents(account=settings.account, history=history)
     found = [
         *_link_routes(settings, links, rooms, jinja, clock),
@@ -71,8 +78,10 @@ def site_routes(
         web.get("/chat/manifest.webmanifest", pages.manifest),
         web.post("/chat/messages", texts.post),
         web.post("/chat/photos", photos.post),
+        web.post("/chat/voices", voices.post),
         web.get("/chat/stream", live.get, allow_head=False),
         web.get("/chat/photo/{blob:[A-Za-z0-9._-]{1,128}}", pictures.get),
+        web.get("/chat/voice/{blob:[0-9a-f]{64}}", recordings.get),
         web.get("/chat/document/{id:[0-9]{1,18}}", documents.get),
     ]
     known = [_knowing(route, links) for route in found] if links else found

@@ -74,7 +74,8 @@ class FakeConversations:
                 message.address,
                 "patient",
                 text=message.text,
-                photos=tuple(a.ref for a in message.attachments),
+                photos=tuple(a.ref for a in message.attachments if a.kind != "voice"),
+                voices=tuple(a.ref for a in message.attachments if a.kind == "voice"),
                 message_id=message.message_id,
             )
         self._unanswered.clear()

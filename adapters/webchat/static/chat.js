@@ -41,14 +41,14 @@
     return made;
   };
 
-  // ---- outbox: entries {id, text | button+label | photo, state}
+  // ---- outbox: entries {id, text | button+label | upload: "photo" or "voice", state}
   // waiting → sent → gone once the conversation shows it, which is when it has been answered;
-  // or failed (tried again by itself), refused (the person decides), lost (a photo without its file)
+  // or failed (tried again by itself), refused (the person decides), lost (an upload without its file)
   const outbox = recall("outbox", []);
   const files = new Map(); // entry id → File; a killed page loses these
   const bubbles = new Map(); // entry id → its <article>
-  const laneOf = (entry) => (entry.photo ? "photo" : "text"); // a long upload never delays words
-  const lanes = { text: { busy: false, tries: 0 }, photo: { busy: false, tries: 0 } };
+  const laneOf = (entry) => (entry.upload ? "upload" : "text"); // a long upload never delays words
+  const lanes = { text: { busy: false, tries: 0 }, upload: { busy: false, tries: 0 } };
   const keepOutbox = () => keep("outbox", outbox.map(({ note, percent, ...entry }) => entry));
 
   function settle(id) { // the conversation shows it
@@ -64,20 +64,26 @@
       bubble.dataset.pending = entry.id;
       bubble.append(make("p", "who unseen", say.you));
       const file = files.get(entry.id);
-      if (file) {
+      if (file && entry.upload === "voice") {
+        const sound = make("audio");
+        sound.controls = true;
+        sound.setAttribute("aria-label", say.a_voice);
+        sound.src = URL.createObjectURL(file);
+        bubble.append(sound);
+      } else if (file) {
         const picture = make("img", "preview");
         picture.alt = say.photo_preview;
         picture.src = URL.createObjectURL(file);
         bubble.append(picture);
-      } else bubble.append(make("div", "words", entry.photo ? say.a_photo : entry.text || entry.label));
+      } else bubble.append(make("div", "words", entry.upload ? say[`a_${entry.upload}`] : entry.text || entry.label));
       bubble.append(make("div", "state"));
       bubbles.set(entry.id, bubble);
       waiting.append(bubble);
     }
     const state = bubble.querySelector(".state");
     const failed = ["failed", "refused", "lost"].includes(entry.state);
-    const sending = entry.percent === undefined ? say.sending : say.photo_sending.replace("{percent}", entry.percent);
-    const words = { failed: say.not_sent, refused: entry.note, lost: say.photo_lost, sent: say.sent }[entry.state] || sending;
+    const sending = entry.percent === undefined ? say.sending : say[`${entry.upload}_sending`].replace("{percent}", entry.percent);
+    const words = { failed: say.not_sent, refused: entry.note, lost: say[`${entry.upload}_lost`], sent: say.sent }[entry.state] || sending;
     state.className = failed ? "state failed" : "state";
     if (failed) state.setAttribute("role", "alert"); // read aloud; progress is not
     else state.removeAttribute("role");
@@ -171,11 +177,11 @@
     return new Promise((resolve) => {
       const request = new XMLHttpRequest(); // fetch cannot tell how far an upload is
       let body;
-      if (entry.photo) {
+      if (entry.upload) {
         body = new FormData();
         body.append("id", entry.id);
         if (entry.album) body.append("album", entry.album);
-        body.append("photo", files.get(entry.id));
+        body.append(entry.upload, files.get(entry.id));
         request.upload.addEventListener("progress", (event) => {
           if (event.lengthComputable) { entry.percent = Math.floor((99 * event.loaded) / event.total); draw(entry); }
         });
@@ -183,9 +189,9 @@
         body = new URLSearchParams({ id: entry.id });
         body.append(entry.button ? "button" : "text", entry.button || entry.text);
       }
-      request.open("POST", entry.photo ? "/chat/photos" : "/chat/messages");
+      request.open("POST", entry.upload ? `/chat/${entry.upload}s` : "/chat/messages");
       request.setRequestHeader("Accept", "application/json");
-      request.timeout = entry.photo ? 300000 : 20000;
+      request.timeout = entry.upload ? 300000 : 20000;
       request.addEventListener("loadend", () => {
         let message = "";
         try { message = JSON.parse(request.responseText).message; } catch { /* a proxy's own page */ }
@@ -247,11 +253,15 @@
       hint("");
       for (const file of chosen) {
         if (file.size > Number(page.maxBytes)) hint(say.too_large);
-        else enqueue({ id: uuid(), photo: true, album }, file);
+        else enqueue({ id: uuid(), upload: "photo", album }, file);
       }
       input.value = ""; // the same photo may be chosen again
     });
   }
+  document.addEventListener("recorded", (event) => { // by recorder.js
+    hint("");
+    enqueue({ id: uuid(), upload: "voice" }, event.detail);
+  });
   const viewer = byId("viewer");
   document.addEventListener("click", (event) => {
     const link = event.target.closest && event.target.closest("a.picture");
@@ -358,7 +368,7 @@
       failures = 0;
       alive();
       retry("text");
-      retry("photo");
+      retry("upload");
     });
     source.addEventListener("item", (event) => {
       alive();
@@ -393,7 +403,7 @@
     if (document.querySelector(`[data-message="${CSS.escape(entry.id)}"]`)) { settle(entry.id); continue; }
     if (entry.state === "sent") {
       if (Date.now() - entry.sentAt > SENT_SHOWN_MS) { settle(entry.id); continue; }
-    } else if (entry.photo) entry.state = "lost";
+    } else if (entry.upload) entry.state = "lost";
     else if (entry.state !== "refused") entry.state = "waiting";
     if (entry.state === "refused") entry.note = say.not_sent;
     draw(entry);
