@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from aiohttp import web
 
+from adapters.console.calendar_desk import CalendarDesk
 from adapters.console.channel_login import CodeLogin
 from adapters.console.channels import StoredQueues
 from adapters.console.insight_page import StoredInsights
@@ -15,6 +16,7 @@ from adapters.console.site import console_routes
 from adapters.console.staff_desk import StaffRoll
 from adapters.http.server import LOOPBACK
 from adapters.visit.site import visit_routes
+from bot import followup_rules
 from bot.bedside import bedside
 from bot.settings import Settings
 from bot.visits import VisitFinder
@@ -58,12 +60,14 @@ def routes(
             worklist=service.desk,
             recalls=recalls,
             attendance=recalls,
+            calendar=CalendarDesk(service.store, service.clock, settings.console.timezone),
             parts=service,
             queues=StoredQueues(service.store),
             clinic=service.clinic,
             insights=StoredInsights(service.store),
             passwords=passwords,
             bedside=bedside(service),
+            open_days=followup_rules.open_days(settings.followups),
             logins={c.name: c.desk for c in service.connected if isinstance(c, WithLogin)},
         )
     return found

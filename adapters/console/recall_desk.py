@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -60,14 +60,13 @@ class RecallDesk:
         keys = self._store.keys
         detail = keys.open_json(TASK_DETAIL, row["detail_sealed"])
         urgency = Urgency(row["urgency"])
-        hours = _HOURS_TO_ACT.get(urgency, _OTHERWISE_HOURS)
         notes = keys.open(NOTE, row["note_sealed"]).decode() if row["note_sealed"] else ""
         return RecallTask(
             row["id"],
             detail.get("why") or "no_answer",
             urgency,
             row["created_at_ms"],
-            row["deadline_ms"] or row["created_at_ms"] + hours * _HOUR_MS,
+            deadline_ms(row),
             f"P-{row['patient_id']}" if row["patient_id"] else "-",
             row["channel"],
             plan_id=row["plan_id"],
@@ -124,6 +123,12 @@ class RecallDesk:
     async def plans_due(self, first: date, last: date) -> Sequence[PlanRow]:
         """Return the plans whose visit was due in these days."""
         return await self._store.read(plans_due, Period(first, last))
+
+
+def deadline_ms(row: Mapping[str, Any]) -> int:
+    """Return when somebody must have acted on a task."""
+    hours = _HOURS_TO_ACT.get(Urgency(row["urgency"]), _OTHERWISE_HOURS)
+    return row["deadline_ms"] or row["created_at_ms"] + hours * _HOUR_MS
 
 
 def in_order(tasks: Sequence[RecallTask], now_ms: int) -> list[RecallTask]:

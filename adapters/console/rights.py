@@ -50,6 +50,7 @@ RIGHTS: Mapping[str, Right] = {
     "POST /console/tasks/claim": Right("nurse", audit="task_claimed"),
     "POST /console/tasks/close": Right("nurse", audit="task_closed"),
     "GET /console/recalls": Right("nurse", audit="recalls_viewed"),
+    "GET /console/calendar": Right("nurse", audit="calendar_viewed"),
     "POST /console/recalls/claim": Right("nurse", audit="task_claimed"),
     "POST /console/recalls/note": Right("nurse", audit="call_noted"),
     "POST /console/recalls/close": Right("nurse", audit="task_closed"),
@@ -88,6 +89,11 @@ RIGHTS: Mapping[str, Right] = {
     ),
     "POST /console/photos/{photo}/review": Right("doctor", audit="photo_graded", of_patient=True),
     "POST /console/photos/{photo}/send": Right("nurse", audit="result_sent", of_patient=True),
+    "GET /console/voices/{voice}": Right("nurse", audit="voice_viewed", of_patient=True),
+    "GET /console/voices/{voice}/audio": Right(
+        "nurse", audit="voice_played", of_patient=True, is_part=True
+    ),
+    "POST /console/voices/{voice}/heard": Right("nurse", audit="voice_heard", of_patient=True),
     "GET /console/new-photo": Right("nurse"),
     "POST /console/new-photo": Right("nurse", audit="photo_taken", of_patient=True, is_upload=True),
     "GET /console/results/{visit}": Right("nurse", audit="result_viewed", of_patient=True),
@@ -136,6 +142,7 @@ MENU = (
     ("/console", "today"),
     ("/console/recalls", "recalls"),
     ("/console/patients", "patients"),
+    ("/console/calendar", "calendar"),
     ("/console/new-photo", "new_photo"),
     ("/console/attendance", "attendance"),
     ("/console/insight", "insight"),

@@ -11,6 +11,8 @@ from aiohttp import web
 from adapters.console.account import AccountPage
 from adapters.console.attendance import AttendancePage
 from adapters.console.audit_page import AuditPage
+from adapters.console.calendar_page import CalendarPage
+from adapters.console.calendar_ports import FollowUpCalendar
 from adapters.console.channel_login import ChannelLogins, CodeLogin
 from adapters.console.channels import ChannelsPage, Parts, Queues
 from adapters.console.clinic_settings import ClinicBook, SettingsPage
@@ -31,6 +33,7 @@ from adapters.console.today import Today
 from adapters.http.pages import environment
 from adapters.http.static import StaticFiles
 from core.clock import Clock, SystemClock
+from core.followup.calendar import ALWAYS_OPEN, OpenDays
 
 
 class Roll(StaffAccounts, StaffSessions, Phones, CodeBook, Audit, Protocol):
@@ -44,6 +47,7 @@ def console_routes(
     worklist: Worklist,
     recalls: Recalls,
     attendance: Attendance,
+    calendar: FollowUpCalendar,
     parts: Parts,
     queues: Queues,
     clinic: ClinicBook,
@@ -51,6 +55,7 @@ def console_routes(
     passwords: Passwords,
     bedside: Bedside,
     logins: Mapping[str, CodeLogin] | None = None,
+    open_days: OpenDays = ALWAYS_OPEN,
     clock: Clock | None = None,
 ) -> list[web.RouteDef]:
     """Return the routes of the staff console, guarded.
@@ -86,6 +91,13 @@ def console_routes(
         settings=settings,
         attendance=attendance,
         doorkeeper=doorkeeper,
+        templates=templates,
+        clock=clock,
+    )
+    calendar_page = CalendarPage(
+        settings=settings,
+        calendar=calendar,
+        open_days=open_days,
         templates=templates,
         clock=clock,
     )
@@ -133,6 +145,7 @@ def console_routes(
         web.post("/console/recalls/claim", recall_page.claim),
         web.post("/console/recalls/note", recall_page.note),
         web.post("/console/recalls/close", recall_page.close),
+        web.get("/console/calendar", calendar_page.get),
         web.get("/console/attendance", attendance_page.get),
         *patient_routes(settings, bedside, templates, clock),
         web.get("/console/insight", insight.get),

@@ -6,6 +6,7 @@ outbox, which nobody notices until there are a million rows.
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, event
 
 from core.store import (
     alerts,
+    calendar,
     due,
     hand_back,
     inbox,
@@ -56,6 +58,17 @@ def _everything(connection: Connection) -> None:
     _official_account(connection)
     _staff_answer(connection)
     _look_at(connection)
+    _calendar(connection)
+
+
+def _calendar(connection: Connection) -> None:
+    """Open the staff's calendar."""
+    days = calendar.Days(date(2026, 3, 1), date(2026, 3, 31), "Asia/Shanghai", "dr3", 100)
+    for read in (calendar.count_visits, calendar.count_due, calendar.count_messages):
+        read(connection, days)
+    for read in (calendar.visits, calendar.due, calendar.messages):
+        read(connection, days)
+    calendar.calls(connection)
 
 
 def _official_account(connection: Connection) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from sqlalchemy import Connection, Executable, Table, select
 
+from adapters.console.calendar_desk import CalendarDesk
 from adapters.console.channels import StoredQueues
 from adapters.console.insight_page import StoredInsights
 from adapters.console.passwords import Passwords
@@ -25,6 +26,7 @@ from adapters.console.staff_desk import StaffRoll
 from adapters.http.server import HttpServer
 from core.clinic import put_in_force
 from core.clinic_book import StoredClinic
+from core.followup.calendar import ALWAYS_OPEN, OpenDays
 from core.store.keyring import load_or_create
 from core.store.staff import NewStaff, add_staff, list_members
 from core.store.store import Store
@@ -122,7 +124,7 @@ def a_task(task_id: int, **fields) -> StaffTask:
     return StaffTask(task_id, **{**known, **fields})
 
 
-async def start_clinic() -> Clinic:
+async def start_clinic(open_days: OpenDays = ALWAYS_OPEN) -> Clinic:
     clock, passwords, folder = FakeClock(), Passwords(CHEAP), TemporaryDirectory()
     store, ids = await _with_staff(folder.name, passwords, clock.now_ms())
     names = {ids[account]: name for account, name, _ in STAFF}
@@ -146,6 +148,7 @@ async def start_clinic() -> Clinic:
         worklist=worklist,
         recalls=recalls,
         attendance=recalls,
+        calendar=CalendarDesk(store, clock, CHEAP.timezone),
         parts=parts,
         queues=StoredQueues(store),
         clinic=StoredClinic(store),
@@ -153,6 +156,7 @@ async def start_clinic() -> Clinic:
         passwords=passwords,
         bedside=quiet_bedside(store, clock),
         logins={"wechaty": login},
+        open_days=open_days,
         clock=clock,
     )
     server = HttpServer("127.0.0.1", 0, routes, shutdown_timeout_s=1)
