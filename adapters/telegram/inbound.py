@@ -103,7 +103,8 @@ def _attachments(message: Message) -> Iterator[Attachment]:
     elif message.animation:  # Telegram sets `document` too, for old clients
         yield _file(kinds.VIDEO, message.animation)
     elif message.document:
-        yield _file(kinds.DOCUMENT, message.document)
+        is_sound = (message.document.mime_type or "").startswith("audio/")
+        yield _file(kinds.VOICE if is_sound else kinds.DOCUMENT, message.document)
     elif message.voice:
         yield _file(kinds.VOICE, message.voice)
     elif message.audio:

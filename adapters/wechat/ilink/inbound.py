@@ -52,20 +52,24 @@ def to_inbound(message: WireMessage) -> Inbound | None:
 
 def _attachments(message: WireMessage) -> Iterator[Attachment]:
     for item in message.items:
-        if item.kind == TEXT or (item.kind == VOICE and item.text):
-            continue  # WeChat has written down what was said
+        if item.kind == TEXT or (item.kind == VOICE and item.text and item.media is None):
+            continue  # WeChat has written down what was said, and gives nothing more
         yield _attachment(item)
 
 
 def _attachment(item: Item) -> Attachment:
     kind = _KINDS.get(item.kind, AttachmentKind.OTHER)
     name = clean_text(item.name) if item.name else None
+    mime = "image/jpeg" if kind is AttachmentKind.PHOTO else guess_type(name or "")[0]
+    if kind is AttachmentKind.DOCUMENT and (mime or "").startswith("audio/"):
+        kind = AttachmentKind.VOICE  # a recording sent as a file
     return Attachment(
         kind,
         # Without a key nobody can open it; "" makes `fetch` say so.
         ref="" if item.media is None else to_ref(item.media),
-        mime="image/jpeg" if kind is AttachmentKind.PHOTO else guess_type(name or "")[0],
+        mime=mime,
         size_bytes=item.size_bytes,
         name=name,
         compressed=kind is AttachmentKind.PHOTO,
+        transcribed=kind is AttachmentKind.VOICE and bool(item.text),
     )

@@ -111,9 +111,9 @@ def _content(fields: Mapping[str, str], kind: str) -> tuple[str, tuple[Attachmen
             return "", (Attachment(kinds.PHOTO, ref, "image/jpeg", compressed=True),)
         case "voice":
             heard = clean_text(fields.get("Recognition", "")).strip()
-            if heard:
-                return heard, ()  # WeChat wrote it down: as good as typed
-            return "", (Attachment(kinds.VOICE, media_id, f"audio/{fields.get('Format', '')}"),)
+            mime = f"audio/{fields.get('Format', '')}"
+            # What WeChat wrote down is as good as typed; staff can still hear how it was said.
+            return heard, (Attachment(kinds.VOICE, media_id, mime, transcribed=bool(heard)),)
         case "video" | "shortvideo":
             return "", (Attachment(kinds.VIDEO, media_id),)
         case "location":

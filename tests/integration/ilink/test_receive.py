@@ -145,9 +145,10 @@ async def test_speech_is_what_wechat_wrote_down_else_a_voice_message(clinic: Cli
     clinic.wechat.user_voice("alice", b"silk")
     await until(lambda: len(clinic.intake.accepted) == 2)
     written, spoken = clinic.intake.accepted
-    assert (written.text, written.attachments) == ("左眼看东西变形", ())
+    assert written.text == "左眼看东西变形"
+    assert [(a.kind, a.transcribed) for a in written.attachments] == [(AttachmentKind.VOICE, True)]
     assert spoken.text == ""
-    assert [a.kind for a in spoken.attachments] == [AttachmentKind.VOICE]
+    assert [(a.kind, a.transcribed) for a in spoken.attachments] == [(AttachmentKind.VOICE, False)]
     assert await clinic.channel.fetch(spoken.attachments[0], limit_bytes=100) == b"silk"
 
 

@@ -24,9 +24,17 @@ from core.errors import PatientError
 from core.message import Address, Attachment, AttachmentKind
 from core.reply import Image, Reply, ReplyKind, say, to_json
 from core.store.outbox import OutboxRow
-from core.store.tables import channel_link, conversation, outbox, staff_task, transcript
+from core.store.tables import (
+    channel_link,
+    conversation,
+    outbox,
+    staff_task,
+    transcript,
+    voice_note,
+)
 from core.triage.engine import warm_up
 from tests.conftest import ManualClock
+from tests.fakes.recordings import amr
 from tests.fakes.waiting import PATIENCE_S, until
 from tests.fakes.wechat_api import AES_KEY, APP_ID, Phone, WechatApi
 
@@ -140,12 +148,40 @@ async def test_each_kind_of_message_gets_an_answer(tmp_path: Path) -> None:
             ("link", {"Title": "文章", "Description": "d", "Url": "https://example.org"}),
             ("file", {"Title": "x.pdf"}),
         ]
+        api.media["v2"] = amr()
         for number, (kind, fields) in enumerate(kinds, start=1):
             answer = await phone.message(kind, **fields)
             assert answer.text == "success", kind
             await settled(service, number)
             assert len(api.texts(phone.open_id)) == number, kind
         assert "/human" in api.texts(phone.open_id)[0], "what WeChat heard counts as typed"
+
+
+async def test_a_voice_note_is_kept_and_what_wechat_wrote_down_is_triaged(tmp_path: Path) -> None:
+    async with WechatApi.running() as api, a_service(tmp_path, api) as service:
+        phone = a_phone(api, service)
+        api.media["v1"], api.media["v2"] = amr(3_000), amr(5_000)
+        await phone.message("voice", MediaId="v1", Format="amr", Recognition="右眼突然看不见了。")
+        await until(lambda: api.texts(phone.open_id), "the card")
+        await phone.message("voice", MediaId="v2", Format="amr")
+        await until(lambda: len(api.texts(phone.open_id)) > 1, "an answer to the second")
+        card, *_, last = api.texts(phone.open_id)
+        assert "急诊" in card
+        assert "听不懂语音" in last
+
+        def notes(connection: Any, _arguments: Any) -> list[Any]:
+            return list(connection.execute(select(voice_note).order_by(voice_note.c.id)).all())
+
+        async def both() -> list[Any]:
+            found = await service.store.read(notes, None)
+            return found if len(found) == 2 else []
+
+        kept = await until(both, "both recordings")
+        assert [(n.mime, n.duration_ms, n.transcribed) for n in kept] == [
+            ("audio/amr", 3_000, True),
+            ("audio/amr", 5_000, False),
+        ]
+        assert await service.blobs.get(kept[1].blob) == amr(5_000)
 
 
 async def test_the_quota_holds_and_the_rest_comes_when_the_person_writes(tmp_path: Path) -> None:

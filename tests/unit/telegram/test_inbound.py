@@ -75,6 +75,10 @@ def test_the_largest_photo_is_taken_whatever_the_order():
         ),
         ({"audio": a_file(duration=3)}, Attachment(AttachmentKind.VOICE, "F")),
         (
+            {"document": a_file(mime_type="audio/amr")},
+            Attachment(AttachmentKind.VOICE, "F", "audio/amr"),
+        ),
+        (
             {"video": a_file(duration=3, width=1, height=1)},
             Attachment(AttachmentKind.VIDEO, "F"),
         ),

@@ -165,7 +165,12 @@ def test_media_keep_what_fetches_them():
     assert (photo.kind, photo.ref) == (AttachmentKind.PHOTO, "m1 http://mmbiz.qpic.cn/x")
     assert photo.compressed
     voice = a_push(MsgType="voice", MediaId="m2", Recognition="右眼看不见了。")
-    assert (voice.message.text, voice.message.attachments) == ("右眼看不见了。", ())
+    assert voice.message.text == "右眼看不见了。"
+    (note,) = voice.message.attachments
+    assert (note.kind, note.ref, note.transcribed) == (AttachmentKind.VOICE, "m2", True)
+    silent = a_push(MsgType="voice", MediaId="m3", Format="amr", Recognition=" ")
+    (note,) = silent.message.attachments
+    assert (silent.message.text, note.mime, note.transcribed) == ("", "audio/amr", False)
     where = a_push(MsgType="location", Location_X="23.1", Label="家")
     assert where.message.attachments[0].ref == "", "where somebody is we do not keep"
 
