@@ -16,6 +16,7 @@ from adapters.console.settings import ConsoleSettings
 from adapters.console.today import waiting_time
 from adapters.http.failures import Refusal
 from adapters.http.forms import read_form
+from adapters.http.headers import headers_with_sound
 from adapters.http.language import Texts, language_of, texts_in
 from adapters.http.pages import html
 from adapters.webchat.render import reply_html
@@ -190,7 +191,9 @@ class ConversationPage:
                 if key.startswith(TEMPLATES)
             ],
         )
-        return html(page, status=status)
+        response = html(page, status=status)
+        response.headers.update(headers_with_sound())
+        return response
 
     def _names(self, request: web.Request, entries: Sequence[Entry]) -> dict[str, object]:
         return {

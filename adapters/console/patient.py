@@ -15,6 +15,7 @@ from adapters.console.guard import note_patient
 from adapters.console.patient_desk import Cursor, PatientDesk, Person
 from adapters.console.reading_words import lines
 from adapters.console.settings import ConsoleSettings
+from adapters.http.headers import headers_with_sound
 from adapters.http.language import language_of, texts_in
 from adapters.http.pages import html
 from adapters.webchat.render import reply_html
@@ -93,7 +94,9 @@ class PatientPage:
             lines=partial(lines, say=say),
             since=moment(person.since_ms, self._zone)[:10],
         )
-        return html(page)
+        response = html(page)
+        response.headers.update(headers_with_sound())
+        return response
 
     def _last(self, person: Person) -> str:
         times = [chat.last_at_ms for chat in person.chats if chat.last_at_ms]

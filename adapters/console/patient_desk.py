@@ -8,6 +8,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from adapters.console.frame import moment
+from adapters.console.voice_desk import VoiceDesk, VoiceNote
 from core.agent.summary import summary
 from core.delivery import TASK_DETAIL
 from core.errors import PatientError
@@ -147,6 +148,8 @@ class Entry:
         note: what came of it, or what the rules made of it.
         sent: how far a message of ours has come: "", sent, pending, sending, unknown, dead.
         photo: for a photo.
+        is_spoken: the patient said it in a voice note.
+        voices: the recordings of it that are kept.
     """
 
     source: Literal["message", "photo", "plan", "task"]
@@ -159,6 +162,8 @@ class Entry:
     note: str = ""
     sent: str = ""
     photo: PatientPhoto | None = None
+    is_spoken: bool = False
+    voices: tuple[VoiceNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,7 @@ class PatientDesk:
         self._blobs = blobs
         self._zone = ZoneInfo(zone)
         self._default: Language = default
+        self.voices = VoiceDesk(store, blobs)
 
     # -- people and chats ----------------------------------------------------------------
 
@@ -318,10 +324,15 @@ class PatientDesk:
         self, ids: tuple[int, ...], before: int | None, limit: int, language: Language
     ) -> list[Entry]:
         keys, entries = self._store.keys, list[Entry]()
-        for row in await self._store.read(rows.messages, Page(ids, before, limit)):
-            note, reply, words = "", None, ""
+        found = await self._store.read(rows.messages, Page(ids, before, limit))
+        recorded = await self.voices.of_messages(
+            [(row["conversation_id"], row["message_id"]) for row in found], language
+        )
+        for row in found:
+            note, reply, words, is_spoken = "", None, "", False
             if row["author"] == "patient":
-                words = keys.open_json(PATIENT_BODY, row["body_sealed"])["text"]
+                body = keys.open_json(PATIENT_BODY, row["body_sealed"])
+                words, is_spoken = body["text"], bool(body.get("voices"))
                 note = self._verdict(row["verdict_sealed"], language)
             else:
                 reply = from_json(keys.open_json(SERVICE_BODY, row["body_sealed"]))
@@ -336,6 +347,10 @@ class PatientDesk:
                     reply,
                     note,
                     row["sent"],
+                    is_spoken=is_spoken,
+                    voices=tuple(
+                        recorded.get((row["conversation_id"], row["message_id"] or ""), ())
+                    ),
                 )
             )
         return entries

@@ -63,9 +63,7 @@ def patient_routes(
         clock=clock,
         shrink=bedside.shrink,
     )
-    voice = VoicePage(
-        settings=settings, desk=bedside.desk.voices, templates=templates, clock=clock
-    )
+    voice = VoicePage(settings=settings, desk=bedside.desk.voices, templates=templates, clock=clock)
     new_photo = NewPhotoPage(
         settings=settings,
         desk=bedside.desk,

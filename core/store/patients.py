@@ -102,6 +102,7 @@ def messages(connection: Connection, page: Page) -> list[Row]:
             transcript.c.id,
             transcript.c.conversation_id,
             transcript.c.turn_id,
+            transcript.c.message_id,
             transcript.c.author,
             transcript.c.kind,
             transcript.c.at_ms,

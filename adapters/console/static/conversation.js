@@ -15,6 +15,7 @@
   });
   async function look() {
     if (document.hidden || asked || !data.newest) return;
+    if (Array.from(log.querySelectorAll("audio")).some((sound) => !sound.paused)) return; // nobody is cut off
     asked = true;
     try {
       const answer = await fetch(data.messages + "?mark=" + mark, { credentials: "same-origin", cache: "no-store" });
