@@ -25,7 +25,7 @@ READING = "reading"
 ANY = frozenset(
     {
         READING, "fundus.damaged", "fundus.cannot_open", "fundus.too_many_pixels",
-        "fundus.too_small", "fundus.not_a_picture", "fundus.empty",
+        "fundus.too_small", "fundus.not_a_picture", "fundus.empty", "fundus.dicom_packed",
     }
 )  # fmt: skip
 _BROKEN = ANY - {READING, "fundus.empty"}
@@ -253,7 +253,7 @@ def _bomb(rng: random.Random, seeds: dict[str, bytes]) -> _Made:
     def dicom_deflated() -> _Made:
         plain = _dicom(retina)
         data = plain.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
-        return "dicom deflated", data + _zeros(64), frozenset({"fundus.cannot_open"})
+        return "dicom deflated", data + _zeros(64), frozenset({"fundus.dicom_packed"})
 
     def dicom_frames() -> _Made:
         return "dicom frames", _dicom(retina, NumberOfFrames="2147483647"), ANY

@@ -16,6 +16,9 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from core.errors import PatientError
+from core.message import LANGUAGES
+from core.reply import plain_text
+from core.turn.reading_answer import explain_unreadable
 from models.fundus import intake
 
 LIMITS = {"max_bytes": 25 * 1024 * 1024, "max_pixels": 80_000_000}
@@ -241,16 +244,36 @@ def test_hostile_and_foreign_files_are_refused_in_words() -> None:
     assert refused(liar, max_pixels=1_000_000) in {"fundus.too_many_pixels", "fundus.damaged"}
 
 
-@pytest.mark.parametrize("syntax", [uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.MPEG2MPML])
-def test_compressions_nobody_here_opens_are_said_so(syntax: uid.UID) -> None:
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless,
+        uid.HTJ2KLossless, uid.MPEG2MPML,
+    ],
+)  # fmt: skip
+def test_compressions_nobody_here_opens_are_answered_with_what_to_ask_for(syntax: uid.UID) -> None:
     body = encapsulate([b"\xff\xd8\xff\xd9"])
-    assert refused(a_dicom(red_and_blue(), syntax=syntax, body=body)) == "fundus.cannot_open"
+    key = refused(a_dicom(red_and_blue(), syntax=syntax, body=body))
+    assert key == "fundus.dicom_packed"
+    for language in LANGUAGES:
+        said = plain_text(explain_unreadable(key, language))
+        assert "DICOM" in said
+        assert "JPG" in said
+        assert "Explicit VR Little Endian" in said
+
+
+def test_a_file_without_a_picture_is_no_matter_of_compression() -> None:
+    found = pydicom.dcmread(io.BytesIO(a_dicom(red_and_blue())))
+    del found.PixelData
+    out = io.BytesIO()
+    found.save_as(out, enforce_file_format=True)
+    assert refused(out.getvalue()) == "fundus.cannot_open"
 
 
 def test_a_deflated_file_is_never_inflated() -> None:
     plain = a_dicom(red_and_blue())
     deflated = plain.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99\0\0")
-    assert refused(deflated) == "fundus.cannot_open"
+    assert refused(deflated) == "fundus.dicom_packed"
 
 
 SEEDS = [

@@ -28,7 +28,7 @@ REFUSALS = frozenset(
     f"fundus.{why}"
     for why in (
         "empty", "too_large", "not_a_picture", "too_many_pixels", "too_small", "damaged",
-        "cannot_open",
+        "cannot_open", "dicom_packed",
     )
 )  # fmt: skip
 STORED_PX = 4096  # what a camera gives; larger is a scan of paper
@@ -78,8 +78,8 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, working_px: int | No
 
     Raises:
         PatientError: `fundus.empty`, `fundus.too_large`, `fundus.not_a_picture`,
-            `fundus.too_many_pixels`, `fundus.too_small`, `fundus.damaged` or
-            `fundus.cannot_open`.
+            `fundus.too_many_pixels`, `fundus.too_small`, `fundus.damaged`,
+            `fundus.dicom_packed` or `fundus.cannot_open`.
     """
     kind = refuse_unopened(data, max_bytes=max_bytes)
     raster.guard(max_pixels)

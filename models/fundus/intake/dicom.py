@@ -66,13 +66,14 @@ def decode(data: bytes, *, max_pixels: int, working_px: int | None) -> tuple[Dec
         The picture, and the eye the file names; None when it names none or both.
 
     Raises:
-        PatientError: `fundus.too_many_pixels`, `fundus.too_small`, or `fundus.cannot_open` for
-            compressions and depths that are not opened here.
+        PatientError: `fundus.too_many_pixels`, `fundus.too_small`, or `fundus.dicom_packed` for
+            compressions that are not opened here, or `fundus.cannot_open` for depths that are not
+            and for files without a picture.
         Exception: whatever pydicom raises on a damaged file.
     """
     # A deflated file is inflated whole before anything can be checked: a bomb.
     if uid.DeflatedExplicitVRLittleEndian.encode() in data[:_META_BYTES]:
-        raise PatientError("fundus.cannot_open")
+        raise PatientError("fundus.dicom_packed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that break the standard; cameras write many
         warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -81,8 +82,10 @@ def decode(data: bytes, *, max_pixels: int, working_px: int | None) -> tuple[Dec
         except (BytesLengthException, InvalidDicomError) as error:
             raise ValueError("no DICOM") from error
         syntax: Any = getattr(found, "file_meta", {}).get("TransferSyntaxUID")
-        if "PixelData" not in found or syntax not in _OPENED:
+        if "PixelData" not in found or syntax is None:
             raise PatientError("fundus.cannot_open")
+        if syntax not in _OPENED:
+            raise PatientError("fundus.dicom_packed")
         width, height = int(found.Columns), int(found.Rows)
         check_size(width, height, max_pixels=max_pixels)
         image = Image.fromarray(_pixels(found))
