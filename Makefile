@@ -34,7 +34,7 @@ demo: .venv/.runs  ## start the service on this machine with web chat; HOST=0.0.
 	.venv/bin/oculichat demo --host $(HOST) --port $(PORT)
 
 test: setup  ## run every test
-	$(PY) -m pytest -n auto --dist loadfile
+	$(PY) -m pytest -n auto --dist worksteal --timeout 300
 
 check: setup  ## ruff, format, pyright strict, import-linter, codespell
 	.venv/bin/ruff check .

@@ -9,14 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, text
 
 from core.store.keyring import Keyring, load_or_create
+from tests.fakes.ports import free_port
+from tests.fakes.thorough import IS_THOROUGH
 
 if TYPE_CHECKING:
     from tests.gateway.gateway import Gateway
 
 _numbers = itertools.count(1)
+
+# How long an example takes is the machine's affair. The same examples each time, so that a run
+# says something about the change; new ones when a thorough run looks for trouble.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=not IS_THOROUGH,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 
 class ManualClock:
@@ -86,6 +99,12 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port on which nobody listens, and nobody will by chance."""
+    return free_port()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import socket
 import struct
 import zlib
 from urllib.parse import urlencode
@@ -15,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.acceptance.harness import INNARDS, ROOT, TOKEN, a_world
+from tests.fakes.ports import free_port
 from tests.fakes.recordings import opus
 from tests.fakes.waiting import until
 
@@ -41,12 +41,6 @@ def png_bomb(side: int = 50_000) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

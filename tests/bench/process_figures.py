@@ -8,9 +8,11 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from models.llm.settings import LlmSettings
 from tests.acceptance.harness import (
     ANSWER,
     ROOT,
@@ -29,6 +31,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _WARM_UP = 60
 _PHOTO = ROOT / "tests/fixtures/fundus/idrid_grade2.jpg"
 _EMERGENCY = "我左眼突然看不见了"
+_QUESTION = "我最近看书时眼睛有点干涩"
 _PEERS_CPU = "7.5 n3d1117, 10 nonebot2 (aiohttp), 31-36 AstrBot, 124-150 LangBot"
 
 
@@ -193,8 +196,10 @@ async def _card(api: BotApi, chat: int) -> float:
 
 
 async def emergencies(repeat: int, count: int = 40) -> list[Figure]:
-    """Red flag to card, while the LLM hangs and people wait for it."""
+    """Red flag to card, and question to honest answer, while the LLM hangs."""
     p95: list[float] = []
+    honest: list[float] = []
+    patience = {"LLM__FIRST_TOKEN_TIMEOUT_S": LlmSettings().first_token_timeout_s}
     for _ in range(repeat):
         with TemporaryDirectory() as folder:
             async with a_world(Path(folder), llm=Script(fail="hang", fail_after=0)) as world:
@@ -202,7 +207,15 @@ async def emergencies(repeat: int, count: int = 40) -> list[Figure]:
                     world.ask(100 + chat, chat)
                 took = sorted([await _card(world.api, 1000 + chat) for chat in range(count)])
                 p95.append(took[int(count * 0.95) - 1])
-    return [Figure("emergency card, LLM hanging: p95", "ms", tuple(p95), 300)]
+        with TemporaryDirectory() as folder:
+            silent = Script(fail="hang", fail_after=0)
+            async with a_world(Path(folder), llm=silent, **patience) as world:
+                ask = partial(world.api.user_text, 999, _QUESTION)
+                honest.append(await _one(world.api, 999, ask) / 1000)
+    return [
+        Figure("emergency card, LLM hanging: p95", "ms", tuple(p95), 300),
+        Figure("honest answer, LLM hanging", "s", tuple(honest), 10),
+    ]
 
 
 async def photos(repeat: int, count: int = 8) -> list[Figure]:

@@ -23,6 +23,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.fakes.ports import free_port
+
 FAILURES = (
     "http_400",  # context overflow, LMDeploy's own words
     "http_401",
@@ -156,6 +158,7 @@ class FakeLlm:
 
     async def start(self) -> None:
         """Listen on loopback; port 0 takes a free one and keeps it for later starts."""
+        self.port = self.port or free_port()
         app = web.Application(client_max_size=16 << 20)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
@@ -168,7 +171,6 @@ class FakeLlm:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     def hold(self) -> None:
         """Take calls from now on, but answer none until `release`."""

@@ -13,7 +13,6 @@ import io
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+
+from tests.fakes.ports import free_port
 
 FOLDER = Path(__file__).parent
 TOKEN = "puppet_mock_token_0001"
@@ -44,7 +45,7 @@ class Gateway:
     def __init__(self, folder: Path, **environment: str) -> None:
         self._log = folder / "gateway.log"
         self._state_file = folder / "gateway-state.jsonl"
-        self.port, self._control = _free_ports()
+        self.port, self._control = free_port(), free_port()
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -141,10 +142,3 @@ class Gateway:
         """Return what reached WeChat, to one chat or to all."""
         found = (await self.state())["sent"]
         return [s for s in found if chat in (None, s["chat"])]
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]

@@ -112,6 +112,6 @@ def test_plain_text_stays_as_it_is(text: str) -> None:
 )
 def test_hostile_text_is_quick(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
-    started = time.perf_counter()
+    began_s = time.thread_time()
     parse(text)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - began_s < 2

@@ -108,9 +108,9 @@ def test_any_text_gets_a_verdict(text: str) -> None:
 )
 def test_a_huge_text_takes_bounded_time_and_its_ends_are_read(filler: str) -> None:
     body = filler * (200_000 // len(filler))
-    began = time.perf_counter()
+    began_s = time.thread_time()  # what others do on the machine does not count
     verdict = assess(f"84消毒液溅到眼睛里了。{body}")
-    elapsed_s = time.perf_counter() - began
+    elapsed_s = time.thread_time() - began_s
     assert "chemical_burn" in verdict.flags
     assert elapsed_s < 5
     assert "chemical_burn" in assess(f"{body}。84消毒液溅到眼睛里了").flags
@@ -120,9 +120,9 @@ def test_one_message_takes_milliseconds() -> None:
     assess("warm up")
     times_ms: list[float] = []
     for text in CLEAR * 8:
-        began = time.perf_counter()
+        began_s = time.thread_time()
         assess(text)
-        times_ms.append((time.perf_counter() - began) * 1e3)
+        times_ms.append((time.thread_time() - began_s) * 1e3)
     assert (
         statistics.median(times_ms) < 5
     )  # the bar is p99; the median does not depend on neighbours

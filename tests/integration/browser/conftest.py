@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from adapters.http.server import HttpServer
 from adapters.webchat.channel import WebChat
 from adapters.webchat.settings import MEBIBYTE, WebChatSettings
 from tests.fakes.core_fakes import FakeBlobs, FakeClock, FakeConversations
 from tests.integration.webchat.conftest import Site
+
+# A slow machine is no broken page.
+expect.set_options(timeout=60_000)
 
 PHONE = {"width": 360, "height": 740}
 AXE = Path(__file__).parents[2] / "fixtures" / "axe" / "axe.min.js"

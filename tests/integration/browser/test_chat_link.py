@@ -43,7 +43,7 @@ async def site(tmp_path):
 async def test_words_and_the_link_work_without_script(chromium, site, screenshots, locale):
     old = await chromium.new_context(viewport=PHONE, locale=locale, java_script_enabled=False)
     page = await old.new_page()
-    page.set_default_timeout(8_000)
+    page.set_default_timeout(60_000)
     watch = Watch(page)
     await page.goto(f"{site.base}/chat")
     await page.fill("#text", "我右眼模糊")
@@ -60,7 +60,7 @@ async def test_words_and_the_link_work_without_script(chromium, site, screenshot
 
     new = await chromium.new_context(viewport=PHONE, locale=locale, java_script_enabled=False)
     other = await new.new_page()
-    other.set_default_timeout(8_000)
+    other.set_default_timeout(60_000)
     await other.goto(link)
     await other.screenshot(path=screenshots / f"chat-continue-{locale}.png", full_page=True)
     await other.click("form button")
@@ -76,7 +76,7 @@ async def test_the_link_pages_are_accessible(chromium, site):
         if large:
             await context.add_cookies([{"name": "oc_size", "value": "large", "url": site.base}])
         page = await context.new_page()
-        page.set_default_timeout(8_000)
+        page.set_default_timeout(60_000)
         await page.goto(f"{site.base}/chat")
         assert await accessibility_faults(page) == []
         await page.goto(f"{site.base}/chat/link")

@@ -45,7 +45,7 @@ async def open_page(chromium, site):
         context = await chromium.new_context(**options)
         contexts.append(context)
         page = await context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(60_000)
         watch = Watch(page)
         await page.goto(f"{site.base}/chat")
         return page, watch
@@ -172,7 +172,7 @@ async def test_offline_words_wait_and_are_sent_once_in_order(site, open_page, sc
     await back_online(page)
     await expect(page.locator("#log .patient")).to_have_count(2)
     await expect(page.locator("#outbox .message")).to_have_count(0)
-    await expect(page.locator("#connection")).to_be_hidden(timeout=15_000)
+    await expect(page.locator("#connection")).to_be_hidden()
     assert [m.text for m in site.conversations.accepted] == ["第一句", "第二句"]
     assert site.conversations.duplicates == 0
 

@@ -30,7 +30,7 @@ async def test_a_nurses_morning(chromium, clinic, screenshots, locale, scheme):
         viewport=PHONE, locale=locale, color_scheme=scheme, bypass_csp=True
     )
     page = await context.new_page()
-    page.set_default_timeout(8000)
+    page.set_default_timeout(60_000)
     watch = Watch(page)
     await page.goto(f"{clinic.base}/console")
     assert await accessibility_faults(page) == []

@@ -42,7 +42,7 @@ async def entered(
 ) -> tuple[BrowserContext, Page, Watch]:
     context = await chromium.new_context(**{"viewport": PHONE, "bypass_csp": True, **look})
     page = await context.new_page()
-    page.set_default_timeout(8000)
+    page.set_default_timeout(60_000)
     watch = Watch(page)
     await page.goto(f"{clinic.base}/console/login")
     await page.fill("#account", account)
@@ -223,7 +223,7 @@ async def test_somebody_at_the_clinic(chromium, clinic, screenshots, locale, sch
     await page.set_input_files("#file_OS", PHOTO)
     await page.locator("input[name=consent]").check()
     await page.locator("#new-photo .primary").click()
-    await expect(page.locator(".report")).to_have_count(2, timeout=15_000)
+    await expect(page.locator(".report")).to_have_count(2)
     await is_sound(page)
     name = f"{locale}-{size or scheme}"
     await page.screenshot(path=screenshots / f"console-result-{name}.png")

@@ -41,7 +41,7 @@ async def test_who_to_call_and_whether_they_came(chromium, clinic, screenshots, 
         viewport=PHONE, locale=locale, color_scheme=scheme, bypass_csp=True
     )
     page = await context.new_page()
-    page.set_default_timeout(8000)
+    page.set_default_timeout(60_000)
     watch = Watch(page)
     await _log_in(page, clinic)
     await page.locator("nav a").nth(1).click()

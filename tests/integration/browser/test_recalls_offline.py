@@ -36,7 +36,7 @@ async def clinic():
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(chromium):
     context = await chromium.new_context(viewport=PHONE, locale="zh-CN", bypass_csp=False)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     yield context
     await context.close()
 

@@ -21,6 +21,7 @@ from core.message import Address
 from core.reply import Bold, Button, Image, Link, Paragraph, Reply, Text, paragraph, say
 from core.split import split
 from tests.fakes.botapi import BotApi
+from tests.fakes.ports import free_port
 from tests.integration.telegram.conftest import impatient
 
 CHAT = Address("telegram", "4242", "1001")
@@ -95,9 +96,7 @@ async def test_a_pause_stops_one_chat_only(api: BotApi, channel: TelegramChannel
 
 
 async def test_nothing_listens(api: BotApi, a_channel):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}/bot"
+    address = f"http://127.0.0.1:{free_port()}/bot"
     async with a_channel(base_url=address) as channel:
         with pytest.raises(Unreachable):
             await channel.send(CHAT, say("answer", "a"), key="1.1")

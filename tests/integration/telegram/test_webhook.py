@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 
 from adapters.telegram import channel as module
 from tests.fakes.botapi import BotApi
+from tests.fakes.ports import free_port
 
 SECRET = "s3cret_of-the-hook"
 HEADER = {"X-Telegram-Bot-Api-Secret-Token": SECRET}
@@ -24,7 +24,7 @@ UPDATE = {"update_id": 1, "message": {"message_id": 1, "date": 1, "text": "a"}}
 @pytest.fixture
 async def hook(api: BotApi, intake, a_channel) -> AsyncIterator[str]:
     """A service in webhook mode; its public address."""
-    port = unused_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/telegram/webhook"
     async with a_channel(
         running=True, mode="webhook", webhook_url=url, webhook_secret=SECRET

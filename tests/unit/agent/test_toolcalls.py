@@ -152,10 +152,10 @@ def test_a_megabyte_of_hostile_text_is_quick(unit: str) -> None:
     text = (unit * (1_000_000 // len(unit) + 1))[:1_000_000]
     best_s = 9.0
     for _ in range(3):
-        started = time.perf_counter()
+        began_s = time.thread_time()
         toolcalls.parse(text, (ToolCall("c", "current_time", text),), TOOLS)
         toolcalls.showable(text)
-        best_s = min(best_s, time.perf_counter() - started)
+        best_s = min(best_s, time.thread_time() - began_s)
         if best_s < 0.05:
             break
     assert best_s < 0.1
