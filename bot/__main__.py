@@ -11,8 +11,15 @@ import typer.core
 
 from core.errors import ConfigError
 
-# structlog would import it for coloured tracebacks, which are never shown: 5 MiB and 0.1 s.
-sys.modules.setdefault("rich", None)  # pyright: ignore[reportArgumentType]
+# What libraries would load beside what we use, if they could; each does without.
+_UNUSED = (
+    "rich",  # coloured tracebacks of structlog, which are never shown: 5 MiB and 0.1 s
+    "httpx._main",  # httpx as a command, with click and pygments: 1.3 MiB
+    "httpcore._async.http2",  # HTTP/2, which no client of ours speaks: 1.3 MiB
+    "httpcore._sync.http2",
+)
+for _module in _UNUSED:
+    sys.modules.setdefault(_module, None)  # pyright: ignore[reportArgumentType]
 
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: a supervisor must not restart us, a person must act
 

@@ -14,9 +14,10 @@ from typing import Literal
 
 from core.triage.clauses import Clauses
 from core.triage.frames import Match, RuleBook, match, rule_book
-from core.triage.lexicon import Lexicon, Places, lexicon
+from core.triage.lexicon import Lexicon, lexicon
 from core.triage.net import has_substance, net, probability
 from core.triage.normalise import Normalised, normalise
+from core.triage.places import Places
 from core.triage.scope import Doubt, Mention, Scopes
 from core.triage.verdict import Action, Evidence, Verdict
 from core.urgency import Urgency, most_urgent
@@ -63,9 +64,8 @@ def warm_up() -> None:
     net()
     assess("左眼突然看不见了 sudden")
     words = lexicon()
-    for concept in (*words.scopes.values(), *words.concepts.values()):
-        for pattern in concept.patterns.values():
-            pattern.compiled()
+    for pattern in (*words.scopes.patterns, *words.concepts.patterns):
+        pattern.compiled()
 
 
 def assess(
@@ -144,20 +144,18 @@ def _read(text: str, turn: int) -> _Reading:
 def _read_once(text: str) -> _Reading:
     words = lexicon()
     normal = normalise(text, words)
+    places = Places(normal.text)
     masked = normal.text
-    for start, end in words.scopes["masked"].find(Places(masked)):
+    for _, start, end in words.scopes.find(places, "masked"):
         masked = f"{masked[:start]}{'□' * (end - start)}{masked[end:]}"
-    places = Places(masked)
-    spans = [
-        (name, start, end)
-        for name, concept in words.concepts.items()
-        for start, end in concept.find(places)
-    ]
+    if masked != normal.text:
+        places = Places(masked)
+    spans = list(words.concepts.find(places))
     if not spans:
         return _Reading(normal, (), False)
-    errands = list(words.scopes["errand"].find(places))
+    errands = list(words.scopes.find(places, "errand"))
     if all(
-        name == "myself" or any(s <= start and end <= e for s, e in errands)
+        name == "myself" or any(s <= start and end <= e for _, s, e in errands)
         for name, start, end in spans
     ):
         # "Friday" in "I go on Friday" is no onset, and says nothing about an earlier complaint.
@@ -184,10 +182,9 @@ def _asked(lines: Sequence[ContextLine]) -> str:
 def _answer(current: _Reading, words: Lexicon) -> Literal["yes", "no"] | None:
     """Tell how an answer begins: the first clause that opens with a yes or a no decides."""
     text = current.normal.text
-    places = Places(text)
-    begins = {
-        name: {start for start, _ in words.scopes[name].find(places)} for name in ("affirm", "deny")
-    }
+    begins: dict[str, set[int]] = {"affirm": set(), "deny": set()}
+    for name, start, _ in words.scopes.find(Places(text), *begins):
+        begins[name].add(start)
     for clause in Clauses(text).all:
         start = (
             clause.start

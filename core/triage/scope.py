@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import Flag, auto
 
 from core.triage.clauses import Clauses
-from core.triage.lexicon import Lexicon, Places
+from core.triage.lexicon import Lexicon
+from core.triage.places import Places
 
 # How far a negator reaches: 不 denies the next word, 没有 the rest of its clause.
 _SHORT_NEGATORS = {"不": 4, "非": 3, "免": 2, "未": 6, "别": 4, "并不": 6, "不会": 6, "不是": 8}
@@ -81,7 +82,11 @@ class Scopes:
         """
         text = self._text = places.text
         self._clauses = clauses
-        self._found = {name: sorted(s.find(places)) for name, s in lexicon.scopes.items()}
+        self._found: dict[str, Spans] = {name: [] for name in lexicon.scopes}
+        for name, start, end in lexicon.scopes.find(places):
+            self._found[name].append((start, end))
+        for spans in self._found.values():
+            spans.sort()
         covered = bytearray(len(text))
         for start, end in (*said, *self._found["pseudo_negator"]):
             covered[start:end] = b"\x01" * (end - start)

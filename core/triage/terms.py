@@ -62,6 +62,16 @@ class Expression:
     heads: frozenset[str]
     repeatable: bool = True
 
+    def begins(self) -> frozenset[str] | None:
+        """Return what matches begin with; None = anything.
+
+        Each is a pair of characters, or one character where any may follow it.
+        """
+        singles = {h[0] for h in self.heads if len(h) == 1 or h[1] == ANY}
+        if ANY in singles:
+            return None
+        return frozenset(singles | {h for h in self.heads if h[0] not in singles})
+
 
 def _followed(heads: frozenset[str], by: frozenset[str]) -> frozenset[str]:
     """Return the heads of one expression and then another."""
