@@ -21,7 +21,7 @@ def run(folder: Path, *arguments: str, said: str = "", **settings: str):
         input=said,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
         cwd=folder,
         env={**environment(settings), "PYTHONIOENCODING": "utf-8"},
         check=False,
@@ -111,6 +111,6 @@ def test_a_second_service_on_the_same_data_is_refused(tmp_path):
         assert first.stdout.readline()
         done = run(tmp_path, "chat")
         first.stdin.close()
-        assert first.wait(30) == 0
+        assert first.wait(240) == 0
     assert done.returncode == 78
     assert "data_dir" in done.stderr

@@ -86,7 +86,7 @@ async def soak(
             await world.service.kill()
         await _spawn(world)
         redelivered = await feeding
-        await _until_silent(world, messages)
+        await _until_silent(world)
         assert await world.service.stop() == 0, world.service.log()
         seconds = round(time.monotonic() - started, 1)
         return _judge(world, seed, kills, messages, redelivered, seconds)
@@ -114,13 +114,13 @@ async def _feed(world: World, chance: random.Random, messages: int, users: int, 
     return redelivered
 
 
-async def _until_silent(world: World, messages: int) -> None:
+async def _until_silent(world: World) -> None:
     seen, since = -1, time.monotonic()
     while time.monotonic() - since < _SILENCE_S:
-        answered = len(set(world.answered()))
-        if answered == messages and not world.api.updates:
+        if not world.api.updates and world.service.unfinished() == 0:
             await asyncio.sleep(1)  # what came twice would come now
             return
+        answered = len(set(world.answered()))
         if answered != seen:
             seen, since = answered, time.monotonic()
         await asyncio.sleep(0.5)

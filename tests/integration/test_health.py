@@ -82,7 +82,11 @@ async def test_every_llm_server_is_in_the_metrics_and_in_readyz(tmp_path: Path) 
         settings = Settings(
             data_dir=tmp_path / "data",
             server={"port": 0},
-            llm={"base_urls": [up.url, leaving.url], "draining": [leaving.url]},
+            llm={
+                "base_urls": [up.url, leaving.url],
+                "draining": [leaving.url],
+                "probe_timeout_s": 60,
+            },
         )
         service = Service(settings)
         await service.start()

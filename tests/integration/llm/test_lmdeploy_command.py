@@ -26,7 +26,7 @@ def oculichat(folder: Path, *words: str, **environment: str) -> subprocess.Compl
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
 
 

@@ -85,7 +85,7 @@ def test_nothing_of_the_stock_client_comes_with_the_channel(tmp_path: Path) -> N
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     gateway, modules, files = ran.stdout.splitlines()
@@ -109,7 +109,7 @@ except ConfigError as error:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     assert "uv sync --extra wechaty" in ran.stdout
