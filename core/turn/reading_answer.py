@@ -96,6 +96,7 @@ def explain_unreadable(text_key: str, language: Language, **fields: str | int) -
 def card_alt(reading: Reading, language: Language) -> str:
     """Return the card in words, for a screen reader."""
     facts = [text(language, f"fundus.card.eye_{reading.eye or 'unknown'}")]
+    facts.append(text(language, "fundus.card.bands"))
     facts += (
         text(
             language,

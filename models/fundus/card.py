@@ -31,6 +31,7 @@ MAX_BYTES = 200_000
 _PHOTO_PX = 520
 _THUMB_PX = (214, 156)
 _ROW_PX = 68
+_HEADING_PX = 40  # over the bands: a bare "high" beside a disease reads as how bad it is
 _BANDS_PX = 300  # of a row, for its cells and its band
 _MARGIN = 28
 _WIDE = WIDTH_PX - 2 * _MARGIN
@@ -98,7 +99,9 @@ def draw(
     foot = _foot(measure, findings, model_version, language, is_poor=is_poor)
     top = 2 * 18 + _THUMB_PX[1]
     below = top + _PHOTO_PX + sum(line.height_px for line in legend) + 16
-    height = below + _ROW_PX * len(rows) + 24 + sum(line.height_px for line in foot) + 20
+    height = (
+        below + _HEADING_PX + _ROW_PX * len(rows) + 24 + sum(line.height_px for line in foot) + 20
+    )
 
     image = Image.new("RGB", (WIDTH_PX, height), _GROUND)
     pen = ImageDraw.Draw(image)
@@ -112,7 +115,11 @@ def draw(
     image.paste(photo, (corner[0], top + corner[1]))
     _write(pen, top + _PHOTO_PX + 6, legend, language)
 
-    y = below
+    heading = text(language, "fundus.card.bands")
+    heading_face = _fitting(pen, heading, 32, _BANDS_PX, language)
+    left = WIDTH_PX - _MARGIN - _BANDS_PX
+    pen.text((left, below + _HEADING_PX // 2), heading, _SOFT, heading_face, anchor="lm")
+    y = below + _HEADING_PX
     longest = max((_name(f.condition, language) for f in rows), key=pen.textlength, default="")
     face = _fitting(pen, longest, 38, _WIDE - _BANDS_PX - 14, language)
     for finding in rows:

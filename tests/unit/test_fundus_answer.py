@@ -97,7 +97,7 @@ def test_two_networks_are_named_with_what_each_said() -> None:
 def test_the_card_in_words_says_what_the_card_shows(language: Language) -> None:
     texts = catalogue(language)
     alt = card_alt(a_reading(dr="refer", pm="negative", eye="OD", retake=("blur",)), language)
-    for key in ("eye_OD", "band_refer", "band_negative", "band_not_assessed", "notice"):
+    for key in ("eye_OD", "bands", "band_refer", "band_negative", "band_not_assessed", "notice"):
         assert texts[f"fundus.card.{key}"] in alt
     for condition in CONDITIONS:
         assert texts[f"fundus.conditions.{condition}"] in alt

@@ -93,8 +93,15 @@ def test_the_card_says_everything_it_must(
     shown = fonts.language_on_cards(language)
     said = written.all
     wanted = {
-        "zh-Hans": ("高", "不确定", "低", "AI 参考，不能替代医生诊断", "不等于没病"),
-        "en": ("high", "borderline", "low", "AI reference, not a diagnosis", "does not rule out"),
+        "zh-Hans": ("可疑程度", "高", "不确定", "低", "AI 参考，不能替代医生诊断", "不等于没病"),
+        "en": (
+            "Degree of suspicion",
+            "high",
+            "borderline",
+            "low",
+            "AI reference, not a diagnosis",
+            "does not rule out",
+        ),
     }[shown]
     for words in wanted:
         assert words in said
