@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from tests.bench import (
     hostile_figures,
     llm_figures,
+    page_figures,
     process_figures,
     reminder_figures,
     scheduler_figures,
@@ -54,6 +55,7 @@ def _groups(*, full: bool) -> dict[str, _Group]:
         "schedulers": scheduler_figures.schedulers,
         "llm": llm_figures.llm,
         "viewers": viewer_figures.viewers,
+        "pages": page_figures.pages,
         "takeover": takeover_figures.takeovers,
         "wechat": wechat_figures.wechat,
     }

@@ -24,8 +24,8 @@ def at(day: date, hour: int, minute: int = 0, zone: ZoneInfo = SHANGHAI) -> int:
     return int(datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone).timestamp() * 1000)
 
 
-async def fill(clinic, place: str = "县医院") -> None:
-    """Put six people with a plan each into the store."""
+async def fill(clinic, place: str = "县医院", *, after: int = 0) -> None:
+    """Put six people with a plan each into the store, with numbers behind `after`."""
     keys = clinic.store.keys
     sealed = keys.seal_json(PLACE, place)
     monday = TODAY - timedelta(days=TODAY.weekday())
@@ -43,10 +43,10 @@ async def fill(clinic, place: str = "县医院") -> None:
         6: {"due_day": monday - timedelta(days=20), "reason": "glaucoma"},
     }
     for number, plan in plans.items():
-        ids = {"id": number}
+        ids = {"id": after + number}
         await clinic.execute(patient.insert().values(**ids, zone="Asia/Shanghai", created_at_ms=1))
-        chat = {"channel": "telegram", "account": "1", "chat_id": str(number)}
-        await clinic.execute(conversation.insert().values(**ids, patient_id=number, **chat))
+        chat = {"channel": "telegram", "account": "1", "chat_id": f"c{number}"}
+        await clinic.execute(conversation.insert().values(**ids, patient_id=after + number, **chat))
         row = {
             "rule_id": "dr3", "table_version": "1", "source": "ADA17", "reason": "dr3",
             "urgency": "2_weeks", "due_at_ms": 1, "zone": "Asia/Shanghai", "set_by": "rule",
@@ -56,9 +56,9 @@ async def fill(clinic, place: str = "县医院") -> None:
             row["due_day"] = TODAY + timedelta(days=9)
         days = {k: str(v) for k, v in row.items() if k.endswith("_day") and v}
         await clinic.execute(
-            follow_up.insert().values(**{**row, **days}, **ids, conversation_id=number)
+            follow_up.insert().values(**{**row, **days}, **ids, conversation_id=after + number)
         )
-    for number, moment, state in (
+    for ladder, moment, state in (
         (3, at(TODAY, 0), "pending"),
         (3, at(TODAY, 23, 59), "pending"),
         (3, at(TODAY + timedelta(days=1), 0), "pending"),
@@ -66,14 +66,15 @@ async def fill(clinic, place: str = "县医院") -> None:
     ):
         await clinic.execute(
             reminder.insert().values(
-                follow_up_id=number, conversation_id=number, step="before", due_at_ms=moment,
-                state=state, changed_at_ms=1,
+                follow_up_id=after + ladder, conversation_id=after + ladder, step="before",
+                due_at_ms=moment, state=state, changed_at_ms=1,
             )
         )  # fmt: skip
     for number, deadline_ms in ((6, NOW_MS - 5 * 86_400_000), (3, NOW_MS + 2 * 86_400_000)):
         await clinic.execute(
             staff_task.insert().values(
-                id=number, conversation_id=number, kind="follow_up", urgency="routine",
+                id=after + number, conversation_id=after + number, kind="follow_up",
+                urgency="routine",
                 detail_sealed=keys.seal_json(TASK_DETAIL, {"why": "no_answer"}),
                 created_at_ms=1, changed_at_ms=1, deadline_ms=deadline_ms,
             )
