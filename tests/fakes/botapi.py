@@ -188,7 +188,7 @@ class BotApi(State):
 
     async def _deliver(self) -> None:
         """Post pending updates one after the other; repeat each until it is answered 2xx."""
-        timeout = aiohttp.ClientTimeout(total=10)
+        timeout = aiohttp.ClientTimeout(total=90)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             pause_s = 0.02
             while True:
