@@ -72,7 +72,7 @@ def _twice(line: Line, colour: str, dashes: str, width: float) -> str:
 def _number(number: int, line: Line, colour: str, size_px: int) -> str:
     """Write a number at the top of a line, one beside the other where tops are alike."""
     x, y = min(line, key=lambda point: point[1])
-    at = f'x="{x + (number - 1) * size_px}" y="{max(size_px, y - size_px // 4)}"'
+    at = f'x="{x + round((number - 1) * 1.5 * size_px)}" y="{max(size_px, y - size_px // 4)}"'
     return (
         f'<text {at} font-family="sans-serif" font-weight="bold" font-size="{size_px}"'
         f' fill="{colour}" stroke="#000" stroke-width="{size_px / 5:.1f}" paint-order="stroke"'
