@@ -145,8 +145,11 @@ def _components(mask: Mask) -> list[Mask]:
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
     padded[:, 1:-1] = mask
     edges = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    ends = np.nonzero(edges == -1)[1]
+    run_rows, run_starts = np.nonzero(edges == 1)
+    # Lists: the loops below look at single numbers, which arrays are slow at.
+    rows: list[int] = run_rows.tolist()
+    starts: list[int] = run_starts.tolist()
+    ends: list[int] = np.nonzero(edges == -1)[1].tolist()
     parent = list(range(len(rows)))
 
     def root(n: int) -> int:
@@ -155,7 +158,7 @@ def _components(mask: Mask) -> list[Mask]:
             n = parent[n]
         return n
 
-    first_of_row: list[int] = np.searchsorted(rows, range(mask.shape[0] + 1)).tolist()
+    first_of_row: list[int] = np.searchsorted(run_rows, range(mask.shape[0] + 1)).tolist()
     for y in range(1, mask.shape[0]):
         above, here, stop = first_of_row[y - 1 : y + 2]
         stop_above = here
