@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from adapters.console.rights import RIGHTS
 from tests.integration.browser.conftest import PHONE, Watch, accessibility_faults
@@ -23,6 +23,7 @@ from tests.integration.browser.screens import (
     bedside_place,
     chat_place,
     console_place,
+    enter,
     ready_bedside,
 )
 from tests.integration.browser.slow_line import FIRST_LOAD_BYTES, first_load
@@ -124,4 +125,32 @@ async def test_the_web_chat(chromium, chat, screenshots, locale, large):
     context = await _context(chromium, chat, locale, large)
     page = await context.new_page()
     await _look_at(CHAT, chat, page, screenshots, f"{locale}{'-large' * large}")
+    await context.close()
+
+
+@pytest.mark.parametrize("has_script", [True, False])
+async def test_a_wide_screen_shows_the_month_and_a_phone_the_week(chromium, console, has_script):
+    """Both need no script, and a day is reached with the keyboard."""
+    context = await chromium.new_context(
+        viewport={"width": 1024, "height": 740},
+        locale="en",
+        bypass_csp=True,
+        java_script_enabled=has_script,
+    )
+    context.set_default_timeout(60_000)
+    page = await context.new_page()
+    await enter(console, page, "wang")
+    await page.locator("a.button-link[href='/console/calendar']").click()
+    month, week = page.locator(".month table"), page.locator(".week table")
+    await expect(month).to_be_visible()
+    await expect(week).to_be_hidden()
+    if has_script:
+        assert await accessibility_faults(page) == []
+    tomorrow = month.locator("td:has(a[aria-current]) + td a, tr:has(a[aria-current]) + tr a").first
+    await tomorrow.press("Enter")
+    await expect(page.locator("#day")).not_to_contain_text("today")
+    await expect(page.locator(".card.of-message li")).to_have_count(1)
+    await page.set_viewport_size(PHONE)
+    await expect(week).to_be_visible()
+    await expect(month).to_be_hidden()
     await context.close()
