@@ -19,7 +19,7 @@ from tests.fakes.llm import Script
 from tests.fakes.waiting import until
 
 _FIRST_CHAT = 10_000
-_SILENCE_S = 60.0  # after which nothing more is expected
+_SILENCE_S = 100.0  # after which nothing more is expected
 _REDELIVERED = 0.05  # share of messages that come again under a new update id
 
 
