@@ -15,7 +15,7 @@ from core.reading import CONDITIONS, Condition, Decision, Eye, Finding
 from models.fundus import areas, card, field, fonts
 
 PHOTO = Path(__file__).parents[1] / "fixtures" / "fundus" / "idrid_grade2.jpg"
-OURS, ORIGINAL = "oculichat-fundus 0.2.0", "OculiChatDA four-head"
+OURS, ORIGINAL = "oculichat-fundus 0.3.0", "OculiChatDA four-head"
 
 
 def retina() -> np.ndarray:

@@ -134,21 +134,6 @@ def haze(rng: Rng, pixels: np.ndarray, amount: float) -> np.ndarray:
     return _blur(pixels, 1 + 2 * amount) * (1 - amount * lit) + veil * amount * lit
 
 
-def cataract(rng: Rng, pixels: np.ndarray) -> np.ndarray:
-    """A clouded lens: blurred, under stray light of the retina's own mean colour, often yellow.
-
-    Cataract is the usual reason why a retina cannot be graded; what is left of it is still one.
-    """
-    size = pixels.shape[0]
-    lit = (pixels.max(-1, keepdims=True) > 20).astype(np.float32)
-    mean = (pixels * lit).sum((0, 1)) / max(1.0, float(lit.sum()))
-    tone = np.exp(rng.normal(0, [0.15, 0.15, 0.3])).astype(np.float32)
-    veil = (mean * tone + rng.uniform(0, 70)).clip(0, 235)
-    amount = rng.uniform(0.55, 0.92)
-    blurred = _blur(pixels, rng.uniform(0.008, 0.022) * size)
-    return shading(rng, blurred * (1 - amount * lit) + veil * amount * lit)
-
-
 def jpeg(rng: Rng, pixels: np.ndarray, low: int = 25) -> np.ndarray:
     """Compress once more."""
     out = io.BytesIO()
@@ -205,8 +190,6 @@ def screen(rng: Rng, pixels: np.ndarray) -> np.ndarray:
 def spoil(rng: Rng, pixels: np.ndarray) -> np.ndarray:
     """Make a picture nobody could grade: blurred, shaken, dark, burnt out, veiled or covered."""
     size = pixels.shape[0]
-    if rng.random() < 0.4:
-        return cataract(rng, pixels)
     kind = int(rng.integers(6))
     if kind == 0:
         return _blur(pixels, rng.uniform(0.013, 0.035) * size)

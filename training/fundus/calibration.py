@@ -66,7 +66,9 @@ RULES = {
     "pair": Rule("pair", (*_CAMERAS, PAIR), True, 0.05, 0.003, (0.2, 0.5), (0.6, 0.95)),
     "dr": Rule("dr2", (CAMERA,), True, 0.05, None, (0.15, 0.45), (0.5, 0.8)),
     "dme": Rule("dme", (CAMERA,), True, 0.05, None, (0.15, 0.45), (0.5, 0.8)),
-    "pm": Rule("pm", (CAMERA,), True, 0.03, 0.005, (0.2, 0.45), (0.5, 0.95)),  # rare in use
+    # Rare in use, and the probability is the one at a prevalence of one half: where 1-2 % have it,
+    # 0.95 means about one in five.
+    "pm": Rule("pm", (CAMERA,), True, 0.03, 0.005, (0.2, 0.45), (0.95, 0.95)),
     "glaucoma": Rule("glaucoma", (CAMERA,), True, 0.05, 0.05, (0.15, 0.45), (0.5, 0.85)),
 }
 

@@ -204,7 +204,10 @@ def _myopia(every: Answers) -> list[Metric]:
     out = _binary("pm", palm, np.array([r.pm for r in palm.rows]), "palm test (same source)")
     for source in ("4class-odir", "idrid", "srahim", "hygd", "tvh-mx"):
         out.append(_metric("flag rate", source, rate(every.of(source).decided("pm", "refer"))))
-    return out
+    # ODIR's classes are normal, glaucoma, cataract, retinopathy; only the first two say "glaucoma".
+    odir = every.of("4class-odir")
+    normal = odir.where(r.glaucoma == 0 for r in odir.rows)
+    return [*out, _metric("flag rate", "4class-odir, normal", rate(normal.decided("pm", "refer")))]
 
 
 def _quality(every: Answers, network: Network, folder: Path) -> list[Metric]:

@@ -43,7 +43,7 @@ async def test_a_later_photo_does_not_take_the_place_of_the_one_that_decided(
 
     await service.start()
     try:
-        await says(photo=str(_FIXTURES / "idrid_grade2.jpg"))
+        await says(photo=str(_FIXTURES / "idrid_grade4.jpg"))
         await says(photo=str(_FIXTURES / "not_a_fundus.jpg"))
         await says(button="v1:ask:also:none")
         await says(button="v1:plan:agree")
